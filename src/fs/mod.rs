@@ -1,0 +1,6 @@
+//! Opening files beneath a root, and asking the opened file, never the path.
+
+pub mod policy;
+pub mod root;
+
+pub use root::{Kind, Metadata, OpenError, Opened, Place, Root, Wait};

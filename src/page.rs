@@ -1,0 +1,108 @@
+//! The pages the server makes itself: one frame, and the escaping of what goes into it.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+const STYLE: &str = "\
+:root{color-scheme:light dark}\
+body{font:1rem/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.4rem;overflow-wrap:anywhere}\
+table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}\
+.n{text-align:right;white-space:nowrap}\
+pre{white-space:pre-wrap;overflow-wrap:anywhere}\
+footer{margin-top:2rem;opacity:.6;font-size:.9rem}";
+
+/// A whole page. The title is escaped here; `content` is markup.
+pub fn html(title: &str, content: &str) -> String {
+    let title = Escaped(title);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
+         <body>\n<h1>{title}</h1>\n{content}<footer>pywebd</footer>\n</body>\n</html>\n"
+    )
+}
+
+/// Text as it can stand in HTML, between tags and in quoted attributes.
+pub struct Escaped<'t>(pub &'t str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+            out.write_str(&rest[..at])?;
+            out.write_str(match rest.as_bytes()[at] {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                b'"' => "&quot;",
+                _ => "&#39;",
+            })?;
+            rest = &rest[at + 1..];
+        }
+        out.write_str(rest)
+    }
+}
+
+/// What is encoded in one segment of a relative reference: everything but the unreserved
+/// characters of RFC 3986 §2.3, so that a name can be neither a scheme nor a path of its own.
+const SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'!')
+    .add(b'"')
+    .add(b'#')
+    .add(b'$')
+    .add(b'%')
+    .add(b'&')
+    .add(b'\'')
+    .add(b'(')
+    .add(b')')
+    .add(b'*')
+    .add(b'+')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A file's name, of any bytes, as one segment of a relative reference.
+pub fn segment(name: &[u8]) -> impl fmt::Display {
+    percent_encode(name, SEGMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_escaped() {
+        assert_eq!(
+            Escaped("<a href=\"x\">'&'").to_string(),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;"
+        );
+    }
+
+    #[test]
+    fn a_name_of_any_bytes_is_one_segment() {
+        assert_eq!(
+            segment(b"javascript:a b/\xff?#.txt").to_string(),
+            "javascript%3Aa%20b%2F%FF%3F%23.txt"
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Why a request was not answered as asked: one value for the client and for the operator.
+//!
+//! Every stage of a request returns `Result<_, Failure>`. The status is what the client sees; the
+//! cause is what the record and the log say. Handlers never log an outcome themselves.
+
+use http::{HeaderValue, Method, StatusCode};
+
+/// The end of a request that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Failure {
+    /// The status code the client sees.
+    pub status: StatusCode,
+    /// The reason the operator sees.
+    pub cause: Cause,
+}
+
+/// What went wrong, in the operator's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The request target or the `Host` field breaks the grammar (RFC 9112 §3.2).
+    #[error("{0}")]
+    BadTarget(&'static str),
+    /// The head of the request could not be parsed (RFC 9112 §2.2).
+    #[error("{0}")]
+    BadHead(&'static str),
+    /// No site takes this host on this listener (RFC 9110 §15.5.20).
+    #[error("no site is configured for host {0:?} on this listener")]
+    UnknownHost(String),
+    /// The configuration denies this path.
+    #[error("denied by the configuration (path key {0:?})")]
+    Denied(String),
+    /// The client's address is not in the `allow` list.
+    #[error("the client's address is not in `allow` (path key {0:?})")]
+    NotAllowed(String),
+    /// Nothing is there.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// A name that is never served: hidden files and backups.
+    #[error("{0} has a name that is never served")]
+    HiddenName(String),
+    /// The path leaves the root, by a symbolic link.
+    #[error("{0} leads out of the root by a symbolic link")]
+    OutsideRoot(String),
+    /// The operating system does not let the server read it.
+    #[error("{0} is not readable for the server")]
+    Unreadable(String),
+    /// Neither a regular file nor a directory.
+    #[error("{0} is neither a regular file nor a directory")]
+    NotRegular(String),
+    /// A directory without an index, and no listing.
+    #[error("{0} has no index file, and `listing` is off")]
+    NoIndex(String),
+    /// The method is not among those the resource takes (RFC 9110 §15.5.6).
+    #[error("method {method} is not allowed here")]
+    MethodNotAllowed {
+        /// The method of the request.
+        method: Method,
+        /// What `Allow` says.
+        allow: HeaderValue,
+    },
+    /// An `Expect` other than `100-continue` (RFC 9110 §10.1.1).
+    #[error("the expectation of the request cannot be met")]
+    Expectation,
+    /// The content is longer than `request-body-size`.
+    #[error("the request's content is longer than {0} bytes")]
+    ContentTooLarge(u64),
+    /// The content paused for longer than `request-body-timeout`.
+    #[error("the request's content paused for too long")]
+    ContentTimeout,
+    /// A directory below a `cgi` key, or the key itself: scripts are not listed.
+    #[error("{0} is a directory of scripts, which is never listed")]
+    ScriptDirectory(String),
+    /// A file below a `cgi` key without its execute bit.
+    #[error("script {0} is not executable: run chmod +x")]
+    NotExecutable(String),
+    /// The launcher does not answer, or is gone.
+    #[error("the launcher that starts scripts cannot be reached: {0}")]
+    Launcher(String),
+    /// The launcher refused to start the script.
+    #[error("script {script} was not started: {reason}")]
+    NotStarted {
+        /// The script's file.
+        script: String,
+        /// The launcher's reason.
+        reason: String,
+    },
+    /// What the script wrote is no CGI response (RFC 3875 §6).
+    #[error("script {script}: {reason}")]
+    BadScriptResponse {
+        /// The script's file.
+        script: String,
+        /// What is wrong with its output.
+        reason: String,
+    },
+    /// The script said nothing for `timeout`, or ran for `max-time`.
+    #[error("script {script} was killed: {reason}")]
+    ScriptTimeout {
+        /// The script's file.
+        script: String,
+        /// Which limit it met.
+        reason: String,
+    },
+    /// More scripts wait than `max-queued`.
+    #[error("{running} scripts of the site run and {queued} wait")]
+    TooManyScripts {
+        /// Scripts that run.
+        running: usize,
+        /// Requests that wait.
+        queued: usize,
+    },
+    /// The client closed the connection before its answer was ready.
+    #[error("the client left")]
+    ClientLeft,
+    /// A local redirect of a script led to too many others (RFC 3875 §6.2.2).
+    #[error("more than {0} local redirects of scripts in one request")]
+    RedirectLoop(usize),
+    /// The operating system failed us.
+    #[error("{action}: {error}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's answer.
+        error: String,
+    },
+}
+
+impl Failure {
+    /// A failure with this status and cause.
+    pub fn new(status: StatusCode, cause: Cause) -> Self {
+        Self { status, cause }
+    }
+
+    /// 400: the request is malformed.
+    pub fn bad_target(reason: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Cause::BadTarget(reason))
+    }
+
+    /// 500: the operating system refused something it usually grants.
+    pub fn system(action: &'static str, error: &std::io::Error) -> Self {
+        let error = error.to_string();
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Cause::System { action, error },
+        )
+    }
+}

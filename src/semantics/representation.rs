@@ -1,0 +1,133 @@
+//! From a request's fields and a representation to the status and the bytes of the answer
+//! (RFC 9110 §13.2.2 then §14.2).
+
+use std::ops::Range;
+
+use http::{HeaderMap, Method, header::RANGE};
+
+use crate::semantics::{
+    fields,
+    precondition::{self, Judgement},
+    range::{self, Selection},
+    validator::Validators,
+};
+
+/// What is sent of a representation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// 200 with all of it.
+    Whole,
+    /// 206 with these bytes.
+    Part(Range<u64>),
+    /// 304 without content.
+    NotModified,
+    /// 412.
+    PreconditionFailed,
+    /// 416.
+    Unsatisfiable,
+}
+
+/// Chooses the answer to a GET or HEAD request for content of `length` bytes. A range is ignored
+/// for every method but GET (RFC 9110 §14.2).
+pub fn select(method: &Method, fields: &HeaderMap, current: &Validators, length: u64) -> Answer {
+    match precondition::evaluate(fields, current) {
+        Judgement::Failed => return Answer::PreconditionFailed,
+        Judgement::NotModified => return Answer::NotModified,
+        Judgement::Proceed => {}
+    }
+    let Some(value) = fields::single(fields, RANGE) else {
+        return Answer::Whole;
+    };
+    if *method != Method::GET || !precondition::range_applies(fields, current) {
+        return Answer::Whole;
+    }
+    match range::select(value.as_bytes(), length) {
+        Selection::Whole => Answer::Whole,
+        Selection::Part(range) => Answer::Part(range),
+        Selection::Unsatisfiable => Answer::Unsatisfiable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{
+        HeaderName, HeaderValue,
+        header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE},
+    };
+
+    use super::*;
+    use crate::semantics::validator::EntityTag;
+
+    fn answer(method: &Method, lines: &[(HeaderName, &'static str)]) -> Answer {
+        let fields: HeaderMap = lines
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect();
+        let current = Validators {
+            tag: EntityTag {
+                weak: false,
+                opaque: "\"t\"".to_owned(),
+            },
+            last_modified: None,
+        };
+        select(method, &fields, &current, 100)
+    }
+
+    #[test]
+    fn preconditions_come_before_ranges() {
+        for (lines, expected) in [
+            (&[][..], Answer::Whole),
+            (&[(RANGE, "bytes=0-9")], Answer::Part(0..10)),
+            (&[(RANGE, "bytes=100-")], Answer::Unsatisfiable),
+            (&[(RANGE, "bytes=x")], Answer::Whole),
+            (
+                &[(RANGE, "bytes=100-"), (IF_NONE_MATCH, "\"t\"")],
+                Answer::NotModified,
+            ),
+            (
+                &[(RANGE, "bytes=0-9"), (IF_MATCH, "\"x\"")],
+                Answer::PreconditionFailed,
+            ),
+            (
+                &[(RANGE, "bytes=0-9"), (IF_MATCH, "\"t\"")],
+                Answer::Part(0..10),
+            ),
+        ] {
+            assert_eq!(answer(&Method::GET, lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn if_range_that_does_not_match_makes_it_whole() {
+        for (tag, range, expected) in [
+            ("\"t\"", "bytes=0-9", Answer::Part(0..10)),
+            ("\"x\"", "bytes=0-9", Answer::Whole),
+            ("W/\"t\"", "bytes=0-9", Answer::Whole),
+            ("\"x\"", "bytes=100-", Answer::Whole),
+            ("\"t\"", "bytes=100-", Answer::Unsatisfiable),
+        ] {
+            let lines = [(RANGE, range), (IF_RANGE, tag)];
+            assert_eq!(answer(&Method::GET, &lines), expected, "{lines:?}");
+        }
+        let without_range = [(IF_RANGE, "\"x\"")];
+        assert_eq!(answer(&Method::GET, &without_range), Answer::Whole);
+    }
+
+    #[test]
+    fn a_range_on_several_lines_is_ignored() {
+        let lines = [(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")];
+        assert_eq!(answer(&Method::GET, &lines), Answer::Whole);
+    }
+
+    #[test]
+    fn head_ignores_ranges_but_not_preconditions() {
+        for (lines, expected) in [
+            (&[(RANGE, "bytes=0-9")][..], Answer::Whole),
+            (&[(RANGE, "bytes=100-")], Answer::Whole),
+            (&[(IF_NONE_MATCH, "*")], Answer::NotModified),
+            (&[(IF_MATCH, "\"x\"")], Answer::PreconditionFailed),
+        ] {
+            assert_eq!(answer(&Method::HEAD, lines), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Safe functions over the kernel, and the only unsafe code of pywebd.
+
+#![allow(unsafe_code)]
+
+pub mod adopt;
+pub mod file_slice;
+pub mod receive;
+pub mod seqpacket;
+pub mod signals;
+pub mod spawn;
+pub mod wait;
+pub mod watched;

@@ -1,0 +1,328 @@
+//! Starting a program at the cost of `vfork`: the child borrows this process's memory until it
+//! calls `execve`, so nothing is copied, however large the process is (clone(2)).
+//!
+//! While the child runs, the thread that started it stands still, and every signal is blocked in
+//! both. What the child does is written in [`become_program`] alone. It allocates nothing, takes
+//! no lock and panics nowhere; each step is one system call, and all of them may be made where
+//! an asynchronous signal handler may make them:
+//!
+//! | step | why it is there |
+//! |---|---|
+//! | `rt_sigaction` | an ignored signal would stay ignored in the program |
+//! | `setsid` | a session and process group of its own, to be killed by |
+//! | `fcntl`, `dup2`, `close` | the three streams become descriptors 0, 1 and 2 |
+//! | `fchdir` | the working directory |
+//! | `close_range` | no other descriptor, even one that was inherited by accident |
+//! | `umask` | 022 |
+//! | `prlimit` | no core files; as many open files as programs expect |
+//! | `prctl` | no set-user-ID program gives it more rights |
+//! | `rt_sigprocmask` | no signal is blocked in the program |
+//! | `execve` | |
+//!
+//! A failed step is written into the memory that both share; no pipe is needed for it.
+
+use std::{
+    convert::Infallible,
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    io, mem,
+    os::fd::BorrowedFd,
+    ptr,
+};
+
+use rustix::{
+    fs::Mode,
+    io::Errno,
+    mm::{MapFlags, MprotectFlags, ProtFlags},
+    process::{Pid, Resource, Rlimit},
+};
+
+use crate::sys::wait;
+
+/// The child's stack, in bytes: far more than a handful of system calls take.
+const STACK: usize = 64 * 1024;
+
+/// What lies below it and cannot be touched: a multiple of every page size there is.
+const GUARD: usize = 64 * 1024;
+
+/// The largest signal number of Linux on all but MIPS.
+const LAST_SIGNAL: c_int = 64;
+
+/// The size in bytes of the kernel's set of signals: a bit for each.
+const SIGNAL_SET: usize = 8;
+
+/// What to start, and how it finds itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'p> {
+    /// The absolute path, which is its only argument too.
+    pub path: &'p CStr,
+    /// The whole environment, each `NAME=value`.
+    pub environment: &'p [CString],
+    /// The working directory.
+    pub directory: BorrowedFd<'p>,
+    /// Standard input, output and error. Any numbers do, also each other's.
+    pub streams: [BorrowedFd<'p>; 3],
+    /// How many files it may open: the soft limit.
+    pub open_files: u64,
+}
+
+/// Why a program was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{step}: {errno}")]
+pub struct SpawnError {
+    /// The system call that failed.
+    pub step: &'static str,
+    /// What it answered.
+    pub errno: Errno,
+}
+
+impl SpawnError {
+    fn at(step: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self { step, errno }
+    }
+
+    /// From a call of the C library that has just failed.
+    fn last(step: &'static str) -> Self {
+        let errno = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO);
+        Self { step, errno }
+    }
+}
+
+/// Starts programs, one at a time.
+#[derive(Debug)]
+pub struct Spawner {
+    stack: Stack,
+}
+
+/// All that the child needs, made before it exists.
+struct Plan<'p> {
+    program: Program<'p>,
+    arguments: [*const c_char; 2],
+    /// Ends with a null pointer.
+    environment: &'p [*const c_char],
+    open_files: Rlimit,
+    core: Rlimit,
+    failure: Option<SpawnError>,
+}
+
+impl Spawner {
+    /// Maps the stack for the children.
+    pub fn new() -> io::Result<Self> {
+        let stack = Stack::new()?;
+        Ok(Self { stack })
+    }
+
+    /// Starts a program as a child and the leader of a session of its own. Returns when it runs,
+    /// or when it was clear that it cannot: then no child is left.
+    pub fn spawn(&mut self, program: Program<'_>) -> Result<Pid, SpawnError> {
+        let environment = program.environment.iter().map(|variable| variable.as_ptr());
+        let environment: Vec<_> = environment.chain([ptr::null()]).collect();
+        let mut plan = Plan {
+            program,
+            arguments: [program.path.as_ptr(), ptr::null()],
+            environment: &environment,
+            open_files: soft_limit(Resource::Nofile, program.open_files),
+            core: soft_limit(Resource::Core, 0),
+            failure: None,
+        };
+        let child = self.start(&mut plan)?;
+        match plan.failure {
+            None => Ok(child),
+            Some(failure) => {
+                // It has ended already, or is about to; what it says of its end is known.
+                let _ = wait::reap(child);
+                Err(failure)
+            }
+        }
+    }
+
+    fn start(&mut self, plan: &mut Plan<'_>) -> Result<Pid, SpawnError> {
+        let blocked = BlockedSignals::new();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: the child runs `child` on a stack of its own that nobody else uses, because
+        // `self` is borrowed mutably and CLONE_VFORK keeps this thread here until the child has
+        // replaced its memory or ended. So `plan` outlives the child's use of it, and is not
+        // touched here meanwhile. No handler can run in the child: all signals are blocked.
+        let pid = unsafe {
+            libc::clone(
+                child,
+                self.stack.top(),
+                flags,
+                ptr::from_mut(plan).cast::<c_void>(),
+            )
+        };
+        let outcome = Pid::from_raw(pid.max(0)).ok_or_else(|| SpawnError::last("clone"));
+        drop(blocked);
+        outcome
+    }
+}
+
+/// A soft limit as near to `wanted` as the hard limit lets it be.
+fn soft_limit(resource: Resource, wanted: u64) -> Rlimit {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    Rlimit {
+        current: Some(maximum.map_or(wanted, |maximum| maximum.min(wanted))),
+        maximum,
+    }
+}
+
+/// Where the child begins.
+extern "C" fn child(plan: *mut c_void) -> c_int {
+    // SAFETY: `start` passes its `Plan`, which stays where it is and untouched while this runs.
+    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
+    let Err(failure) = become_program(plan);
+    plan.failure = Some(failure);
+    // SAFETY: `_exit` ends the child at once and runs nothing of this process's memory.
+    unsafe { libc::_exit(127) }
+}
+
+/// Runs in the child; see the module's documentation for what may stand here. The functions of
+/// `rustix` used here are a system call each, without `errno` and cancellation.
+fn become_program(plan: &Plan<'_>) -> Result<Infallible, SpawnError> {
+    let Program {
+        directory, streams, ..
+    } = plan.program;
+    reset_handlers();
+    rustix::process::setsid().map_err(SpawnError::at("setsid"))?;
+    connect(streams).map_err(SpawnError::at("dup2"))?;
+    rustix::process::fchdir(directory).map_err(SpawnError::at("fchdir"))?;
+    close_others()?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    for (resource, limit) in [
+        (Resource::Core, plan.core),
+        (Resource::Nofile, plan.open_files),
+    ] {
+        rustix::process::setrlimit(resource, limit).map_err(SpawnError::at("setrlimit"))?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(SpawnError::at("prctl"))?;
+    set_mask(&empty_set(), None);
+    // SAFETY: the path and both null-terminated lists point to C strings that live as long as
+    // the plan. The call returns only if it fails.
+    unsafe {
+        libc::execve(
+            plan.program.path.as_ptr(),
+            plan.arguments.as_ptr(),
+            plan.environment.as_ptr(),
+        );
+    }
+    Err(SpawnError::last("execve"))
+}
+
+/// Gives every signal its default action. The child's table of handlers is its own. The C library
+/// would leave out two signals that it keeps to itself, and those can be inherited ignored too.
+fn reset_handlers() {
+    // The kernel's `struct sigaction`, at least as long: SIG_DFL, no flags, an empty mask.
+    let default = [0_u64; 8];
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the kernel only reads from the pointer, which is valid for the call, and the
+        // default action runs no code of this program. It fails for SIGKILL and SIGSTOP, which
+        // have no other action.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<c_void>(),
+                SIGNAL_SET,
+            )
+        };
+    }
+}
+
+/// Makes the streams descriptors 0, 1 and 2. Copies above them come first: a stream that has one
+/// of these numbers itself would be overwritten before its turn.
+fn connect(streams: [BorrowedFd<'_>; 3]) -> Result<(), Errno> {
+    let copy = |stream| rustix::io::fcntl_dupfd_cloexec(stream, 3);
+    let [stdin, stdout, stderr] = streams;
+    let (stdin, stdout, stderr) = (copy(stdin)?, copy(stdout)?, copy(stderr)?);
+    rustix::stdio::dup2_stdin(&stdin)?;
+    rustix::stdio::dup2_stdout(&stdout)?;
+    rustix::stdio::dup2_stderr(&stderr)
+}
+
+/// Closes what the program is not to have. Before Linux 5.9 there is no such call: then only what
+/// is marked to be closed on exec is closed, which all that pywebd opens is.
+fn close_others() -> Result<(), SpawnError> {
+    // SAFETY: the numbers are arguments of the system call, and the table of descriptors is the
+    // child's own; nothing that it still uses is among them.
+    match unsafe { libc::syscall(libc::SYS_close_range, 3, c_int::MAX, 0) } {
+        0 => Ok(()),
+        _ => match SpawnError::last("close_range") {
+            SpawnError {
+                errno: Errno::NOSYS,
+                ..
+            } => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// All signals are blocked in this thread for as long as this lives.
+struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    fn new() -> Self {
+        let mut all = empty_set();
+        // SAFETY: the pointer is to a valid set.
+        unsafe { libc::sigfillset(&raw mut all) };
+        let mut before = empty_set();
+        set_mask(&all, Some(&mut before));
+        Self { before }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_mask(&self.before, None);
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: all zeroes are a valid set, and the empty one in every C library of Linux.
+    unsafe { mem::zeroed() }
+}
+
+fn set_mask(mask: &libc::sigset_t, before: Option<&mut libc::sigset_t>) {
+    let before = before.map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: both pointers are valid for the call or null. It fails only for an unknown first
+    // argument.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, before) };
+}
+
+/// A stack with a guard below it: a child that went beyond would end, and harm nothing.
+#[derive(Debug)]
+struct Stack {
+    base: *mut c_void,
+}
+
+impl Stack {
+    fn new() -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::STACK;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no other.
+        let base =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), GUARD + STACK, access, flags)? };
+        let stack = Self { base };
+        // SAFETY: the guard is the beginning of the mapping just made, which nothing uses yet.
+        unsafe { rustix::mm::mprotect(base, GUARD, MprotectFlags::empty())? };
+        Ok(stack)
+    }
+
+    /// Where a stack that grows downwards begins.
+    fn top(&mut self) -> *mut c_void {
+        self.base.wrapping_byte_add(GUARD + STACK)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length, and no child uses it: starting
+        // one borrows the stack until the child has left it.
+        let unmapped = unsafe { rustix::mm::munmap(self.base, GUARD + STACK) };
+        debug_assert!(unmapped.is_ok(), "the mapping is whole");
+    }
+}
+
+#[cfg(test)]
+mod tests;

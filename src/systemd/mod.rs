@@ -1,0 +1,4 @@
+//! What systemd and a service tell each other. Without systemd everything here does nothing.
+
+pub mod notify;
+pub mod sockets;
