@@ -7,6 +7,10 @@
 
 #![deny(unsafe_code)]
 
+// Bytes in, records out.
+pub mod records;
+pub mod transport;
+
 // Foundations.
 pub mod body;
 pub mod fs;

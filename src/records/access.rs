@@ -1,0 +1,173 @@
+//! The access record of a request, written when the last of those who work on it lets go.
+
+use std::{
+    cell::RefCell,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{StatusCode, request::Parts};
+
+use crate::{
+    records::{Record, ScriptLine, Sink},
+    semantics::failure::Cause,
+    transport::Connection,
+};
+
+/// Names a request in all that is written about it: the connection and the request's number on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// The connection's id.
+    pub connection: u64,
+    /// From 1.
+    pub number: u32,
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:x}-{}", self.connection, self.number)
+    }
+}
+
+/// What happened to a request.
+#[derive(Debug)]
+pub struct AccessRecord {
+    /// Its name.
+    pub id: RequestId,
+    /// When its head had come.
+    pub time: SystemTime,
+    /// From its head to the end of its answer.
+    pub duration: Duration,
+    /// Where it came from.
+    pub connection: Arc<Connection>,
+    /// Its head, as received.
+    pub head: Parts,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a request.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The name of its site, once known.
+    pub site: Option<Arc<str>>,
+    /// The status of its answer; absent when the client left before there was one.
+    pub status: Option<StatusCode>,
+    /// Bytes of content that were handed to the connection.
+    pub bytes: u64,
+    /// Whether the answer's content came to its end.
+    pub complete: bool,
+    /// Why it failed.
+    pub cause: Option<Cause>,
+    /// The script that answered.
+    pub script: Option<ScriptUse>,
+}
+
+/// A script's part in a request.
+#[derive(Debug, Clone)]
+pub struct ScriptUse {
+    /// The program.
+    pub file: PathBuf,
+    /// Its process id.
+    pub pid: u32,
+    /// How it ended, in words: `exit status 0`, `signal 9`.
+    pub end: Option<String>,
+    /// Why it was killed, if it was.
+    pub killed: Option<String>,
+    /// Processor time in microseconds.
+    pub cpu_us: u64,
+    /// Peak resident memory in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// The record of a request under way. Whoever works on the request holds one; when the last is
+/// dropped, the record is handed in, with a client that left as with one that stayed.
+#[derive(Debug, Clone)]
+pub struct Pending(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    sink: Sink,
+    id: RequestId,
+    time: SystemTime,
+    started: Instant,
+    connection: Arc<Connection>,
+    head: Parts,
+    outcome: RefCell<Outcome>,
+}
+
+impl Pending {
+    /// Begins the record of a request whose head has come.
+    pub fn begin(sink: Sink, connection: Arc<Connection>, number: u32, head: Parts) -> Self {
+        Self(Rc::new(Inner {
+            sink,
+            id: RequestId {
+                connection: connection.id,
+                number,
+            },
+            time: SystemTime::now(),
+            started: Instant::now(),
+            connection,
+            head,
+            outcome: RefCell::default(),
+        }))
+    }
+
+    /// The request's name.
+    pub fn id(&self) -> RequestId {
+        self.0.id
+    }
+
+    /// The request's head.
+    pub fn head(&self) -> &Parts {
+        &self.0.head
+    }
+
+    /// The name of the request's site, once known.
+    pub fn site(&self) -> Option<Arc<str>> {
+        self.0.outcome.borrow().site.clone()
+    }
+
+    /// The connection the request came by.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+
+    /// Notes something about the outcome.
+    pub fn note(&self, change: impl FnOnce(&mut Outcome)) {
+        change(&mut self.0.outcome.borrow_mut());
+    }
+
+    /// Writes down a line of the script's stderr, under the name of this request.
+    pub fn script_line(&self, line: Vec<u8>) {
+        let outcome = self.0.outcome.borrow();
+        let (Some(site), Some(script)) = (&outcome.site, &outcome.script) else {
+            return;
+        };
+        self.0.sink.send(Record::Script(ScriptLine {
+            time: SystemTime::now(),
+            request: self.0.id,
+            site: Arc::clone(site),
+            script: script.file.clone(),
+            pid: script.pid,
+            line,
+        }));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let nothing = http::Request::new(()).into_parts().0;
+        let head = std::mem::replace(&mut self.head, nothing);
+        self.sink.send(Record::Access(Box::new(AccessRecord {
+            id: self.id,
+            time: self.time,
+            duration: self.started.elapsed(),
+            connection: Arc::clone(&self.connection),
+            head,
+            outcome: self.outcome.take(),
+        })));
+    }
+}

@@ -1,0 +1,113 @@
+//! Records: what is written down of every request, connection and line of a script's stderr.
+//!
+//! A request never waits for a log. Records go through a bounded queue to one writer; what does
+//! not fit is counted.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod format;
+pub mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    time::SystemTime,
+};
+
+pub use access::{AccessRecord, Pending, RequestId, ScriptUse};
+
+use crate::transport::{Address, Remote};
+
+/// How many records wait for the writer at most.
+const QUEUE: usize = 16 * 1024;
+
+/// One thing to write down.
+#[derive(Debug)]
+pub enum Record {
+    /// A request that was answered, or that its client gave up.
+    Access(Box<AccessRecord>),
+    /// A connection that ended without a request.
+    Connection(ConnectionRecord),
+    /// A line that a script wrote to stderr.
+    Script(ScriptLine),
+}
+
+/// A connection that ended without a request: what it sent was none.
+#[derive(Debug)]
+pub struct ConnectionRecord {
+    /// When it ended.
+    pub time: SystemTime,
+    /// The client.
+    pub remote: Remote<Address>,
+    /// The first bytes it sent, up to the end of the line.
+    pub line: Vec<u8>,
+    /// The status it was answered with; absent when it was just closed.
+    pub status: Option<u16>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A line that a script wrote to stderr.
+#[derive(Debug)]
+pub struct ScriptLine {
+    /// When it was read.
+    pub time: SystemTime,
+    /// The request it was written for.
+    pub request: RequestId,
+    /// The site's name.
+    pub site: Arc<str>,
+    /// The script's file.
+    pub script: PathBuf,
+    /// The script's process id.
+    pub pid: u32,
+    /// The line without its end.
+    pub line: Vec<u8>,
+}
+
+/// Where records are handed in.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    queue: SyncSender<Record>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The writer's end of the queue.
+#[derive(Debug)]
+pub struct Source {
+    /// The records; ends when the last [`Sink`] is gone.
+    pub queue: Receiver<Record>,
+    /// How many did not fit since the writer last took the number.
+    pub dropped: Arc<AtomicU64>,
+}
+
+/// A queue for records.
+pub fn queue() -> (Sink, Source) {
+    let (sender, receiver) = sync_channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let sink = Sink {
+        queue: sender,
+        dropped: Arc::clone(&dropped),
+    };
+    let source = Source {
+        queue: receiver,
+        dropped,
+    };
+    (sink, source)
+}
+
+impl Sink {
+    /// Hands in a record, or counts it when the queue is full.
+    pub fn send(&self, record: Record) {
+        match self.queue.try_send(record) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! How far a connection has come: who has to do something next, and since when.
+//!
+//! The byte stream and the service note what happens; the connection's task asks for the deadline
+//! that follows. Nothing here is a timer, so a request that flows costs two looks at the clock.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The client's: the next request has not begun.
+    Idle,
+    /// The client's: part of a head has come.
+    Head,
+    /// Ours: a request is being answered.
+    Answering,
+    /// The network's: the content has been handed over and is being sent.
+    Answered,
+}
+
+/// How long each turn of the client may last.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until the next request begins.
+    pub idle: Duration,
+    /// From the first byte of a head to its end.
+    pub head: Duration,
+    /// Without taking a byte of the answer.
+    pub response: Duration,
+}
+
+/// The turn the client was too slow in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// No request came.
+    Idle,
+    /// The head did not end.
+    Head,
+    /// The answer was not taken.
+    Response,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Progress {
+    phase: Cell<Phase>,
+    since: Cell<Instant>,
+    write_blocked: Cell<Option<Instant>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(Instant::now()),
+            write_blocked: Cell::new(None),
+        }
+    }
+}
+
+impl Progress {
+    /// Whose turn it is.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Bytes came.
+    pub fn received(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.phase.set(Phase::Head);
+            self.since.set(Instant::now());
+        }
+    }
+
+    /// A whole head came, and its request is being answered.
+    pub fn answering(&self) {
+        self.phase.set(Phase::Answering);
+    }
+
+    /// The content of the answer has been handed over, or given up.
+    pub fn answered(&self) {
+        self.phase.set(Phase::Answered);
+    }
+
+    /// Everything handed over has been sent.
+    pub fn flushed(&self) {
+        if self.phase.get() == Phase::Answered {
+            self.phase.set(Phase::Idle);
+            self.since.set(Instant::now());
+        }
+    }
+
+    /// The client took some bytes.
+    pub fn sent(&self) {
+        self.write_blocked.set(None);
+    }
+
+    /// The client takes no more for now.
+    pub fn blocked(&self) {
+        if self.write_blocked.get().is_none() {
+            self.write_blocked.set(Some(Instant::now()));
+        }
+    }
+
+    /// When the client's turn ends, and which turn that is.
+    pub fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+        if let Some(since) = self.write_blocked.get() {
+            return Some((since + patience.response, Overdue::Response));
+        }
+        match self.phase.get() {
+            Phase::Idle => Some((self.since.get() + patience.idle, Overdue::Idle)),
+            Phase::Head => Some((self.since.get() + patience.head, Overdue::Head)),
+            Phase::Answering | Phase::Answered => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        idle: Duration::from_secs(60),
+        head: Duration::from_secs(10),
+        response: Duration::from_secs(30),
+    };
+
+    fn overdue(progress: &Progress) -> Option<Overdue> {
+        progress.deadline(&PATIENCE).map(|(_, overdue)| overdue)
+    }
+
+    #[test]
+    fn a_request_passes_through_the_phases() {
+        let progress = Progress::default();
+        assert_eq!(overdue(&progress), Some(Overdue::Idle));
+        progress.received();
+        assert_eq!(overdue(&progress), Some(Overdue::Head));
+        progress.answering();
+        assert_eq!(overdue(&progress), None);
+        progress.flushed();
+        assert_eq!(progress.phase(), Phase::Answering);
+        progress.answered();
+        progress.flushed();
+        assert_eq!(overdue(&progress), Some(Overdue::Idle));
+    }
+
+    #[test]
+    fn the_deadline_of_a_head_does_not_move_with_its_bytes() {
+        let progress = Progress::default();
+        progress.received();
+        let first = progress.deadline(&PATIENCE);
+        progress.received();
+        assert_eq!(progress.deadline(&PATIENCE), first);
+    }
+
+    #[test]
+    fn a_blocked_write_has_the_deadline_of_the_response() {
+        let progress = Progress::default();
+        progress.answering();
+        progress.blocked();
+        assert_eq!(overdue(&progress), Some(Overdue::Response));
+        progress.sent();
+        assert_eq!(overdue(&progress), None);
+    }
+}
