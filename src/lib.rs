@@ -7,6 +7,13 @@
 
 #![deny(unsafe_code)]
 
+// The compiled configuration.
+pub mod site;
+
+// The handlers.
+pub mod cgi;
+pub mod files;
+
 // Bytes in, records out.
 pub mod records;
 pub mod transport;

@@ -1,0 +1,227 @@
+//! Scripts: RFC 3875 from the server's side. The launcher, another process, starts them.
+//!
+//! [`respond`] is the line of every request for a script: wait for a place in the queue, make the
+//! meta-variables, have the script started, read its header, answer. From the start on a task of
+//! its own attends to the script until it is over, whatever becomes of the answer. The address of
+//! the launcher is all this knows of it; what a URL means was decided before.
+
+#![forbid(unsafe_code)]
+
+mod content;
+mod diagnosis;
+pub mod locate;
+pub mod meta_variables;
+mod process;
+pub mod queue;
+mod response;
+pub mod wire;
+
+use std::{os::unix::ffi::OsStrExt, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+
+use crate::{
+    body::Body,
+    fs::Place,
+    records::Pending,
+    semantics::{failure::Failure, target::Target},
+    sys::seqpacket,
+};
+
+use content::ScriptContent;
+use locate::Script;
+use meta_variables::{Environment, Facts, meta_variables};
+use process::{LastWords, Output, Start};
+use response::{Head, Parser, ResponseError, ScriptResponse};
+
+pub use queue::Queue;
+
+/// How long the end of a script is waited for that has already failed, to tell its exit status
+/// and its last words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What a path key says about scripts, complete.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the programs lie.
+    pub place: Place,
+    /// Length of the path key: the script's name begins after it.
+    pub key_length: usize,
+    /// Variables given to every script here beyond those of RFC 3875.
+    pub env: Vec<(Box<str>, Box<str>)>,
+    /// Killed after so long without output.
+    pub timeout: Duration,
+    /// Killed after so long in all.
+    pub max_time: Duration,
+    /// Whether `Authorization` is passed as `HTTP_AUTHORIZATION`.
+    pub pass_authorization: bool,
+}
+
+/// What stands between the server and its scripts.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Where the launcher listens.
+    pub launcher: seqpacket::Address,
+}
+
+impl Gateway {
+    /// Has the launcher read its configuration again, and waits for it. The error is the
+    /// launcher's, for people. Blocks: not for a worker.
+    pub fn reload(&self) -> Result<(), String> {
+        process::reload(&self.launcher)
+    }
+}
+
+/// A request for a script, as decided.
+#[derive(Debug, Clone, Copy)]
+pub struct ScriptRequest<'r> {
+    /// The script.
+    pub script: &'r Script,
+    /// What the path key says.
+    pub options: &'r Options,
+    /// The path key as written.
+    pub key: &'r str,
+    /// The site's name.
+    pub site: &'r str,
+    /// The site's root.
+    pub document_root: &'r Path,
+    /// The head of the request: the client's, or that of a local redirect.
+    pub head: &'r http::request::Parts,
+    /// The request's target.
+    pub target: &'r Target<'r>,
+    /// The request's record, with its head and its connection.
+    pub pending: &'r Pending,
+}
+
+/// What a script's answer comes to.
+pub enum Answer {
+    /// This is sent to the client.
+    Response(Response<Body>),
+    /// The answer to a GET of this path and query is sent instead (RFC 3875 §6.2.2). The script
+    /// is over.
+    LocalRedirect(String),
+}
+
+/// Answers a request with what a script makes of it. Must be called inside a `LocalSet`.
+///
+/// An error of the content, such as one that is too long or breaks off, ends the script and is
+/// the outcome. Dropping the future, or the content of the response before its end, ends the
+/// script too: its client has left.
+pub async fn respond<C>(
+    gateway: &Gateway,
+    request: ScriptRequest<'_>,
+    content: C,
+    queue: &Queue,
+) -> Result<Answer, Failure>
+where
+    C: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static,
+{
+    let permit = queue.enter().await?;
+    let launch = wire::Launch {
+        site: request.site.into(),
+        key: request.key.into(),
+        script_name: request.script.name.to_vec(),
+        environment: environment(&request).variables,
+    };
+    let start = Start {
+        launch,
+        file: &request.script.file,
+        timeout: request.options.timeout,
+        max_time: request.options.max_time,
+        pending: request.pending,
+        permit,
+    };
+    let output = process::start(&gateway.launcher, start, content).await?;
+    let (response, first, output) = read_head(output, request.script).await?;
+    match response {
+        ScriptResponse::Document(head) => {
+            let method = &request.head.method;
+            Ok(Answer::Response(document(head, first, output, method)))
+        }
+        ScriptResponse::LocalRedirect(reference) => {
+            // It may not have content, so what it still does comes before the next script.
+            output.discard().await?;
+            Ok(Answer::LocalRedirect(reference))
+        }
+    }
+}
+
+fn environment(request: &ScriptRequest<'_>) -> Environment {
+    let environment = meta_variables(&Facts {
+        head: request.head,
+        target: request.target,
+        connection: request.pending.connection(),
+        script: request.script,
+        options: request.options,
+        document_root: request.document_root,
+    });
+    for name in &environment.ambiguous {
+        let id = request.pending.id();
+        tracing::debug!("request {id}: field {name:?} is not passed, its name is ambiguous");
+    }
+    environment
+}
+
+/// Reads the header and hands on what was read beyond it.
+async fn read_head(
+    mut output: Output,
+    script: &Script,
+) -> Result<(ScriptResponse, Bytes, Output), Failure> {
+    let mut parser = Parser::new(response::header_of(script.file.as_os_str().as_bytes()));
+    let error = loop {
+        match output.next().await? {
+            None => break parser.end(),
+            Some(bytes) => match parser.feed(&bytes) {
+                Ok(None) => {}
+                Ok(Some((response, first))) => return Ok((response, first, output)),
+                Err(error) => break error,
+            },
+        }
+    };
+    Err(bad_response(&error, parser.seen(), output, script).await)
+}
+
+/// The failure for an output that is no answer. The script may go on, as far as its limits let it.
+async fn bad_response(
+    error: &ResponseError,
+    seen: &[u8],
+    output: Output,
+    script: &Script,
+) -> Failure {
+    let last_words = match tokio::time::timeout(LAST_WORDS, output.discard()).await {
+        Ok(Ok(last_words)) => last_words,
+        Ok(Err(failure)) if *error == ResponseError::Nothing => return failure,
+        Ok(Err(_)) | Err(_) => LastWords::default(),
+    };
+    diagnosis::bad_response(&script.file, error, seen, &last_words)
+}
+
+/// The response to send. A script's content is left out where HTTP has none, but the script may
+/// finish: it was asked to do something, not only to talk.
+fn document(head: Head, first: Bytes, output: Output, method: &Method) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.fields;
+    if let Some(reason) = head.reason {
+        response.extensions_mut().insert(reason);
+    }
+    let is_empty = matches!(
+        head.status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT
+    );
+    if is_empty {
+        // RFC 9110 §8.6, §15.3.6
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if is_empty || head.status == StatusCode::NOT_MODIFIED || method == Method::HEAD {
+        drop(output.discard());
+    } else {
+        let content = ScriptContent::new(first, output, head.length);
+        *response.body_mut() = Body::Stream(Box::pin(content));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The connection to the launcher: one for each script.
+
+use std::{io, os::fd::BorrowedFd, time::Duration};
+
+use http::StatusCode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::{
+    cgi::wire::{Exit, MAX_MESSAGE, Reply, Request},
+    semantics::failure::{Cause, Failure},
+    sys::{
+        seqpacket::{Address, Socket},
+        watched::Watched,
+    },
+};
+
+/// How soon a launcher is asked again that has as many connections waiting as it lets wait. The
+/// kernel does not tell when there is room.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// No reply about a script is longer: at most it names a path.
+const REPLY: usize = 16 * 1024;
+
+/// A connection to the launcher. Closing it ends the script that was started by it.
+#[derive(Debug)]
+pub struct Launcher {
+    socket: Watched,
+}
+
+impl Launcher {
+    /// Connects to the launcher. One that is behind is waited for.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        loop {
+            match Socket::connect(address) {
+                Ok(socket) => return Watched::new(socket).map(|socket| Self { socket }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request, as a datagram, with descriptors.
+    pub async fn send(&self, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.socket.send(request, fds).await
+    }
+
+    /// Has the script killed and all it started. Returns when it is over.
+    pub async fn kill(&self) -> io::Result<Exit> {
+        let request = Request::Kill.encode().map_err(io::Error::other)?;
+        self.send(&request, &[]).await?;
+        self.exited().await
+    }
+
+    /// Waits for the next reply. Dropping the future loses none.
+    pub async fn receive(&self) -> io::Result<Reply> {
+        let mut message = vec![0; REPLY];
+        match self.socket.recv(&mut message).await? {
+            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            (length, _) => Reply::decode(&message[..length]).map_err(io::Error::other),
+        }
+    }
+
+    /// Waits for the end of the script. Dropping the future loses nothing.
+    pub async fn exited(&self) -> io::Result<Exit> {
+        match self.receive().await? {
+            Reply::Exited(exit) => Ok(exit),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The launcher has said what it should not.
+pub fn unexpected(reply: &Reply) -> io::Error {
+    io::Error::other(format!("it answered out of turn: {reply:?}"))
+}
+
+/// The failure of a request whose launcher is not there, or no longer.
+pub fn unreachable_launcher(error: &io::Error) -> Failure {
+    let cause = Cause::Launcher(error.to_string());
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, cause)
+}
+
+/// The failure of a request whose supervision ended with the server.
+pub fn abandoned() -> Failure {
+    unreachable_launcher(&io::Error::other("the server is stopping"))
+}
+
+/// How long the launcher may take to read its configuration.
+const RELOAD: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
+
+/// Has the launcher read its configuration again. Blocks; the error is for people.
+pub fn reload(address: &Address) -> Result<(), String> {
+    let reply = ask_to_reload(address).map_err(|error| format!("it cannot be reached: {error}"))?;
+    match reply {
+        Reply::Reloaded => Ok(()),
+        Reply::Refused(refusal) => Err(refusal.to_string()),
+        other => Err(unexpected(&other).to_string()),
+    }
+}
+
+fn ask_to_reload(address: &Address) -> io::Result<Reply> {
+    let socket = Socket::connect(address)?;
+    let message = Request::Reload.encode().map_err(io::Error::other)?;
+    socket.send(&message, &[])?;
+    if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&RELOAD))? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let mut message = vec![0; MAX_MESSAGE];
+    match socket.recv(&mut message)? {
+        (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        (length, _) => Reply::decode(&message[..length]).map_err(io::Error::other),
+    }
+}

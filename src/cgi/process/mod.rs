@@ -1,0 +1,171 @@
+//! One running script, seen from the network process: the launcher's connection, three pipes and
+//! two limits.
+//!
+//! [`start`] has it started. What attends to it then is a task of its own ([`supervision`]),
+//! which feeds its stdin, writes down its stderr and has it killed when it must be; the caller
+//! gets its stdout ([`Output`]). The two tell each other what happens through two one-shot
+//! channels, so each may end first: the output when the client leaves, the script when it likes.
+//! Nothing here forks, waits for a process or sends a signal; the launcher does.
+
+mod launcher;
+mod output;
+mod patience;
+mod streams;
+mod supervision;
+
+use std::{
+    io::{self, PipeReader, PipeWriter},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{net::unix::pipe, sync::oneshot, task};
+
+use crate::{
+    cgi::{
+        diagnosis,
+        queue::Permit,
+        wire::{End, Launch, Reply, Request},
+    },
+    records::{Pending, ScriptUse},
+    semantics::failure::Failure,
+    sys::seqpacket::Address,
+};
+
+use launcher::{Launcher, unexpected, unreachable_launcher};
+use patience::Patience;
+use streams::Lines;
+use supervision::Supervision;
+
+pub use launcher::reload;
+pub use output::Output;
+
+/// How long the launcher may take to start a script.
+const START: Duration = Duration::from_secs(10);
+
+/// What to start, and what the start must know.
+pub struct Start<'r> {
+    /// For the launcher.
+    pub launch: Launch,
+    /// The script's file, for people.
+    pub file: &'r Path,
+    /// Killed after so long without output.
+    pub timeout: Duration,
+    /// Killed after so long in all.
+    pub max_time: Duration,
+    /// The request's record.
+    pub pending: &'r Pending,
+    /// Held until the script is over.
+    pub permit: Permit,
+}
+
+/// What is known of a script that is over.
+#[derive(Debug, Clone, Default)]
+pub struct LastWords {
+    /// How it ended; absent if it has not yet.
+    pub end: Option<End>,
+    /// The end of what it wrote to stderr.
+    pub stderr: Vec<u8>,
+}
+
+/// Has a script started, and its content fed to it. Dropping the future closes the connection to
+/// the launcher, which kills what may have been started.
+pub async fn start<C>(address: &Address, start: Start<'_>, content: C) -> Result<Output, Failure>
+where
+    C: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static,
+{
+    let (ours, theirs) = pipes().map_err(|error| Failure::system("making pipes", &error))?;
+    let (launcher, pid) = launch(address, start.launch, start.file, theirs).await?;
+    start.pending.note(|outcome| {
+        outcome.script = Some(ScriptUse {
+            file: start.file.to_owned(),
+            pid,
+            end: None,
+            killed: None,
+            cpu_us: 0,
+            max_rss_kib: 0,
+        });
+    });
+    let patience = Rc::new(Patience::new(start.timeout, start.max_time));
+    let (to_output, from_script) = oneshot::channel();
+    let (to_script, from_output) = oneshot::channel();
+    let supervision = Supervision {
+        launcher,
+        file: start.file.to_owned(),
+        pid,
+        pending: start.pending.clone(),
+        patience: Rc::clone(&patience),
+        permit: start.permit,
+        end: Some(to_output),
+        fate: from_output,
+    };
+    task::spawn_local(supervision.run(content, ours.stdin, Lines::new(ours.stderr)));
+    Ok(Output::new(ours.stdout, patience, from_script, to_script))
+}
+
+/// Has the launcher start the script, and answers with its process id.
+async fn launch(
+    address: &Address,
+    launch: Launch,
+    file: &Path,
+    theirs: Theirs,
+) -> Result<(Launcher, u32), Failure> {
+    let request = Request::Launch(launch).encode();
+    let request = request.map_err(|error| diagnosis::too_large(file, error))?;
+    let asked = tokio::time::timeout(START, ask(address, &request, theirs)).await;
+    let answered = asked.unwrap_or_else(|elapsed| Err(elapsed.into()));
+    match answered.map_err(|error| unreachable_launcher(&error))? {
+        (launcher, Reply::Started { pid }) => Ok((launcher, pid)),
+        (_, Reply::Refused(refusal)) => Err(diagnosis::refused(file, &refusal)),
+        (_, other) => Err(unreachable_launcher(&unexpected(&other))),
+    }
+}
+
+/// Hands the script's ends over; ours see an end of file only when no others are open.
+async fn ask(address: &Address, request: &[u8], theirs: Theirs) -> io::Result<(Launcher, Reply)> {
+    let launcher = Launcher::connect(address).await?;
+    let ends = [
+        theirs.stdin.as_fd(),
+        theirs.stdout.as_fd(),
+        theirs.stderr.as_fd(),
+    ];
+    launcher.send(request, &ends).await?;
+    drop(theirs);
+    let reply = launcher.receive().await?;
+    Ok((launcher, reply))
+}
+
+/// Our ends: they never block.
+struct Ours {
+    stdin: pipe::Sender,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+/// The script's ends: they block, as programs expect it.
+struct Theirs {
+    stdin: PipeReader,
+    stdout: PipeWriter,
+    stderr: PipeWriter,
+}
+
+fn pipes() -> io::Result<(Ours, Theirs)> {
+    // Closed on exec; whether an end blocks is a matter of that end alone.
+    let (stdin, our_stdin) = io::pipe()?;
+    let (our_stdout, stdout) = io::pipe()?;
+    let (our_stderr, stderr) = io::pipe()?;
+    let ours = Ours {
+        stdin: pipe::Sender::from_owned_fd(OwnedFd::from(our_stdin))?,
+        stdout: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stdout))?,
+        stderr: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stderr))?,
+    };
+    let theirs = Theirs {
+        stdin,
+        stdout,
+        stderr,
+    };
+    Ok((ours, theirs))
+}

@@ -1,0 +1,135 @@
+//! A script's stdout, for the answer.
+//!
+//! Dropping it before its end says that the client has left, and the script is killed. An end that
+//! a kill has made is an error, never an end of file.
+
+use std::{
+    future, io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::pipe,
+    sync::oneshot::{self, error::TryRecvError},
+};
+
+use crate::{
+    cgi::process::{
+        LastWords, launcher::abandoned, patience::Patience, streams::read_now, supervision::Fate,
+    },
+    semantics::failure::Failure,
+};
+
+/// How much is read at once; a pipe holds as much.
+const READ: usize = 64 * 1024;
+
+/// With less room than this a new buffer is taken, or the old one again if all that was read into
+/// it is sent.
+const ROOM: usize = 8 * 1024;
+
+/// A script's stdout.
+#[derive(Debug)]
+pub struct Output {
+    stdout: pipe::Receiver,
+    buffer: BytesMut,
+    patience: Rc<Patience>,
+    end: oneshot::Receiver<Result<LastWords, Failure>>,
+    /// Absent when it was told.
+    fate: Option<oneshot::Sender<Fate>>,
+    /// Present when the script is over: what is in the pipe is the rest.
+    over: Option<LastWords>,
+}
+
+impl Output {
+    /// The output of a script that is attended to.
+    pub fn new(
+        stdout: pipe::Receiver,
+        patience: Rc<Patience>,
+        end: oneshot::Receiver<Result<LastWords, Failure>>,
+        fate: oneshot::Sender<Fate>,
+    ) -> Self {
+        Self {
+            stdout,
+            buffer: BytesMut::new(),
+            patience,
+            end,
+            fate: Some(fate),
+            over: None,
+        }
+    }
+
+    /// The next bytes, as soon as there are any. Absent at the end: the script has closed its
+    /// stdout, or is over and has left nothing. Fails when the script is killed.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Output::next`]; not to be called again after a failure.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        if self.over.is_none() {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_file()),
+                Poll::Ready(Ok(_)) => {
+                    self.patience.awaits_output(false);
+                    return Poll::Ready(Ok(Some(self.buffer.split().freeze())));
+                }
+                Poll::Ready(Err(error)) => {
+                    let failure = Failure::system("reading a script's output", &error);
+                    return Poll::Ready(Err(failure));
+                }
+                Poll::Pending => self.patience.awaits_output(true),
+            }
+            let end = ready!(Pin::new(&mut self.end).poll(context));
+            self.over = Some(end.unwrap_or_else(|_| Err(abandoned()))?);
+        }
+        // A process that the script has left behind may hold the pipe open for ever.
+        let rest = read_now(&self.stdout).map(Bytes::from);
+        if rest.is_none() {
+            self.tell(Fate::Ended);
+        }
+        Poll::Ready(Ok(rest))
+    }
+
+    /// Leaves the rest unread without harm to the script. The future waits until the script is
+    /// over; it need not be polled.
+    pub fn discard(mut self) -> impl Future<Output = Result<LastWords, Failure>> {
+        if let Some(fate) = self.fate.take() {
+            drop(fate.send(Fate::Unwanted(self.stdout)));
+        }
+        async move {
+            match self.over {
+                Some(last_words) => Ok(last_words),
+                None => self.end.await.unwrap_or_else(|_| Err(abandoned())),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() < ROOM {
+            self.buffer.reserve(READ);
+        }
+        pin!(self.stdout.read_buf(&mut self.buffer)).poll(context)
+    }
+
+    /// The script has closed its stdout, or was killed: then the supervision has told it before.
+    fn end_of_file(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self.end.try_recv() {
+            Ok(end) => self.over = Some(end?),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Closed) => return Err(abandoned()),
+        }
+        self.tell(Fate::Ended);
+        Ok(None)
+    }
+
+    fn tell(&mut self, fate: Fate) {
+        if let Some(channel) = self.fate.take() {
+            // A supervision that is over need not know.
+            drop(channel.send(fate));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What goes in and out of a script besides its answer: content to stdin, lines from stderr.
+
+use std::{collections::VecDeque, convert::Infallible, future, pin::Pin};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::unix::pipe,
+};
+
+use crate::{cgi::process::patience::Patience, records::Pending, semantics::failure::Failure};
+
+/// A longer line of stderr is written down in pieces.
+const LINE: usize = 4 * 1024;
+
+/// How much of the end of stderr is kept for a diagnosis.
+const TAIL: usize = 2 * 1024;
+
+/// What a pipe holds at most, as Linux makes it.
+const PIPE: usize = 64 * 1024;
+
+/// Feeds the request's content to the script and closes its stdin after it. Fails only with the
+/// content.
+///
+/// A script need not read: if it closes its stdin, the rest is still taken and thrown away. Else
+/// nobody would see that the client leaves, and a client that sends first and reads afterwards
+/// would not come to the answer.
+pub async fn feed<C>(
+    mut content: C,
+    stdin: pipe::Sender,
+    patience: &Patience,
+) -> Result<(), Failure>
+where
+    C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
+{
+    let mut stdin = Some(stdin);
+    while !content.is_end_stream() {
+        patience.awaits_client(stdin.is_some());
+        let frame = future::poll_fn(|context| Pin::new(&mut content).poll_frame(context)).await;
+        patience.awaits_client(false);
+        // Trailers have no place in RFC 3875.
+        let Some(Ok(mut data)) = frame.transpose()?.map(http_body::Frame::into_data) else {
+            break;
+        };
+        while let Some(pipe) = stdin.as_mut().filter(|_| !data.is_empty()) {
+            match pipe.write_buf(&mut data).await {
+                Ok(_) => patience.progress(),
+                Err(_) => stdin = None,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads output that nobody wants, to its end.
+pub async fn discard(mut stdout: pipe::Receiver, patience: &Patience) {
+    let mut scratch = vec![0; 8 * 1024];
+    patience.awaits_output(true);
+    while let Ok(1..) = stdout.read(&mut scratch).await {
+        patience.progress();
+    }
+}
+
+/// Reads what is in a pipe now, without asking the runtime whether there is anything: it may not
+/// have heard of it yet. Absent: nothing is there, or nothing ever will be.
+pub fn read_now(pipe: &pipe::Receiver) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(PIPE);
+    match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut bytes)) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(bytes),
+    }
+}
+
+/// The script's stderr, cut into lines for the record.
+#[derive(Debug)]
+pub struct Lines {
+    stderr: pipe::Receiver,
+    /// A line that has not yet come to its end.
+    line: Vec<u8>,
+    tail: VecDeque<u8>,
+}
+
+impl Lines {
+    /// The lines of this pipe.
+    pub fn new(stderr: pipe::Receiver) -> Self {
+        Self {
+            stderr,
+            line: Vec::new(),
+            tail: VecDeque::new(),
+        }
+    }
+
+    /// Writes the lines down as they come; goes on for ever. Dropping the future loses nothing.
+    pub async fn follow(&mut self, pending: &Pending) -> Infallible {
+        let mut bytes = Vec::with_capacity(LINE);
+        while let Ok(1..) = self.stderr.read_buf(&mut bytes).await {
+            self.take(&bytes, pending);
+            bytes.clear();
+        }
+        future::pending().await
+    }
+
+    /// Writes down what is left in the pipe when the script is over, and answers with the end of
+    /// all it wrote.
+    pub fn finish(mut self, pending: &Pending) -> Vec<u8> {
+        // Bounded, for a process that the script has left behind may go on writing.
+        for _ in 0..16 {
+            let Some(bytes) = read_now(&self.stderr) else {
+                break;
+            };
+            self.take(&bytes, pending);
+        }
+        if !self.line.is_empty() {
+            self.write_down(pending);
+        }
+        self.tail.into()
+    }
+
+    fn take(&mut self, bytes: &[u8], pending: &Pending) {
+        self.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let end = piece.strip_suffix(b"\n");
+            self.extend(end.unwrap_or(piece), pending);
+            if end.is_some() {
+                if self.line.ends_with(b"\r") {
+                    self.line.pop();
+                }
+                self.write_down(pending);
+            }
+        }
+    }
+
+    /// Adds to the line, and writes down a piece of it when more comes than it may hold.
+    fn extend(&mut self, mut text: &[u8], pending: &Pending) {
+        while let Some((fits, more)) = text.split_at_checked(LINE - self.line.len())
+            && !more.is_empty()
+        {
+            self.line.extend_from_slice(fits);
+            self.write_down(pending);
+            text = more;
+        }
+        self.line.extend_from_slice(text);
+    }
+
+    fn write_down(&mut self, pending: &Pending) {
+        pending.script_line(std::mem::take(&mut self.line));
+    }
+}

@@ -1,0 +1,163 @@
+//! The task that attends to one script from its start to its end.
+
+use std::{io, path::PathBuf, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::{net::unix::pipe, sync::oneshot};
+
+use crate::{
+    cgi::{
+        process::{
+            LastWords,
+            launcher::{Launcher, unreachable_launcher},
+            patience::{Limit, Patience},
+            streams::{Lines, discard, feed},
+        },
+        queue::Permit,
+        wire::Exit,
+    },
+    records::{Pending, ScriptUse},
+    semantics::failure::{Cause, Failure},
+};
+
+/// How long the launcher may take to kill a script: its grace time and more. After it the
+/// connection is closed, which kills what is left.
+const KILL: Duration = Duration::from_secs(10);
+
+/// What became of a script's output.
+#[derive(Debug)]
+pub enum Fate {
+    /// It was read to its end.
+    Ended,
+    /// Nobody wants the rest, but the script may write it.
+    Unwanted(pipe::Receiver),
+}
+
+/// What attends to a script.
+pub struct Supervision {
+    /// The script, for the launcher.
+    pub launcher: Launcher,
+    /// Its file, for people.
+    pub file: PathBuf,
+    /// Its process id.
+    pub pid: u32,
+    /// The request's record, written when the last who hold it let go.
+    pub pending: Pending,
+    /// The limits.
+    pub patience: Rc<Patience>,
+    /// The place in the queue.
+    pub permit: Permit,
+    /// Tells the output that the script is over, or why it is killed.
+    pub end: Option<oneshot::Sender<Result<LastWords, Failure>>>,
+    /// Tells what became of the output; closed: the client has left.
+    pub fate: oneshot::Receiver<Fate>,
+}
+
+/// Why a script is killed.
+enum Kill {
+    Limit(Limit),
+    Content(Failure),
+    ClientLeft,
+}
+
+impl Supervision {
+    /// Attends to the script until it is over, then lets go of the record and of the place in the
+    /// queue.
+    pub async fn run<C>(mut self, content: C, stdin: pipe::Sender, mut stderr: Lines)
+    where
+        C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
+    {
+        let pending = self.pending.clone();
+        let exit = tokio::select! {
+            exit = self.until_over(content, stdin) => exit,
+            never = stderr.follow(&pending) => match never {},
+        };
+        let stderr = stderr.finish(&pending);
+        self.note(|script| match &exit {
+            Ok(exit) => {
+                script.end = Some(exit.end.to_string());
+                script.cpu_us = exit.cpu_us;
+                script.max_rss_kib = exit.max_rss_kib;
+            }
+            Err(error) => script.end = Some(format!("unknown, the launcher is gone: {error}")),
+        });
+        self.tell(match exit {
+            Ok(exit) => Ok(LastWords {
+                end: Some(exit.end),
+                stderr,
+            }),
+            Err(error) => Err(unreachable_launcher(&error)),
+        });
+        drop(self.permit);
+    }
+
+    async fn until_over<C>(&mut self, content: C, stdin: pipe::Sender) -> io::Result<Exit>
+    where
+        C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
+    {
+        let kill = tokio::select! {
+            biased;
+            exit = self.launcher.exited() => return exit,
+            Err(failure) = feed(content, stdin, &self.patience) => Kill::Content(failure),
+            Err(kill) = see_to_output(&mut self.fate, &self.patience) => kill,
+            limit = self.patience.run_out() => Kill::Limit(limit),
+        };
+        self.kill(kill).await
+    }
+
+    /// Has the launcher kill the script and all it started.
+    async fn kill(&mut self, why: Kill) -> io::Result<Exit> {
+        let (reason, failure) = match why {
+            Kill::Limit(limit) => (limit.to_string(), Some(self.timed_out(limit))),
+            Kill::Content(failure) => (failure.to_string(), Some(failure)),
+            Kill::ClientLeft => ("the client left".into(), None),
+        };
+        self.note(|script| script.killed = Some(reason));
+        // Told before the script can end: the end of its output must not look like a good one.
+        if let Some(failure) = failure {
+            self.tell(Err(failure));
+        }
+        tokio::time::timeout(KILL, self.launcher.kill()).await?
+    }
+
+    fn timed_out(&self, limit: Limit) -> Failure {
+        let cause = Cause::ScriptTimeout {
+            script: self.file.display().to_string(),
+            reason: limit.to_string(),
+        };
+        Failure::new(StatusCode::GATEWAY_TIMEOUT, cause)
+    }
+
+    /// Tells the output how the script ended; the first word counts.
+    fn tell(&mut self, end: Result<LastWords, Failure>) {
+        if let Some(channel) = self.end.take() {
+            // The output may be gone, and then nobody needs to know.
+            drop(channel.send(end));
+        }
+    }
+
+    /// Notes something about this script; after a local redirect the record names another one.
+    fn note(&self, change: impl FnOnce(&mut ScriptUse)) {
+        self.pending.note(|outcome| {
+            if let Some(script) = outcome.script.as_mut().filter(|s| s.pid == self.pid) {
+                change(script);
+            }
+        });
+    }
+}
+
+/// Waits for what becomes of the output, and reads what nobody wants of it.
+async fn see_to_output(
+    fate: &mut oneshot::Receiver<Fate>,
+    patience: &Patience,
+) -> Result<(), Kill> {
+    match fate.await {
+        Ok(Fate::Ended) => {}
+        Ok(Fate::Unwanted(stdout)) => discard(stdout, patience).await,
+        Err(_) => return Err(Kill::ClientLeft),
+    }
+    // From here on the script gives no output that could count as progress.
+    patience.awaits_output(true);
+    Ok(())
+}

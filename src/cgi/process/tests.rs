@@ -1,0 +1,3 @@
+//! One running script against a launcher that a test plays.
+
+

@@ -1,0 +1,109 @@
+//! The compiled configuration: an immutable snapshot, and which of its sites a request is for.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod host;
+pub mod key;
+pub mod policy;
+pub mod route;
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use crate::{
+    cgi,
+    fs::Root,
+    semantics::{
+        authority::Host,
+        failure::{Cause, Failure},
+    },
+    transport::Listen,
+};
+
+pub use access::Networks;
+pub use host::{HostPattern, Hosts};
+pub use key::Key;
+pub use policy::{AccessLog, Limits, Log};
+pub use route::{Action, Redirect, Route, RouteId, Routes};
+
+/// Where something was written, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file; for a configuration from the command line, `command line`.
+    pub file: Arc<str>,
+    /// The line, from 1; 0 where there is none.
+    pub line: u32,
+}
+
+/// One whole configuration, compiled. Requests hold the one they began with.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Addresses to listen on.
+    pub listen: Vec<Listen>,
+    /// Threads; absent: one for each processor.
+    pub workers: Option<usize>,
+    /// Logging.
+    pub log: Log,
+    /// Limits of connections and requests.
+    pub limits: Limits,
+    /// The sites, in no particular order; [`SiteId`] indexes them.
+    pub sites: Vec<Site>,
+    /// Hosts to sites.
+    pub hosts: Hosts,
+}
+
+/// The place of a site in its snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SiteId(pub usize);
+
+/// One virtual host.
+#[derive(Debug)]
+pub struct Site {
+    /// The handle in logs and in `explain`.
+    pub name: Arc<str>,
+    /// Where the site's table begins.
+    pub origin: Origin,
+    /// The hosts, as patterns.
+    pub hosts: Vec<HostPattern>,
+    /// The host that the others redirect to.
+    pub canonical: Option<Host>,
+    /// Only on these listeners; empty: on all.
+    pub listen: Vec<Listen>,
+    /// The root of its files.
+    pub root: Arc<Root>,
+    /// Who sees diagnosis pages.
+    pub trusted: Networks,
+    /// What to do with each path.
+    pub routes: Routes,
+    /// The queue that all scripts of the site share.
+    pub scripts: Arc<cgi::Queue>,
+}
+
+impl Snapshot {
+    /// The site for a host on a listener: exact beats wildcard (the longest wins) beats `*`.
+    /// A request without a host is for `*`. Fails with 421 (RFC 9110 §15.5.20).
+    pub fn select(&self, listener: &Listen, host: Option<&Host>) -> Result<SiteId, Failure> {
+        self.hosts.find(listener, host).ok_or_else(|| {
+            let host = host.map(Host::to_string).unwrap_or_default();
+            Failure::new(StatusCode::MISDIRECTED_REQUEST, Cause::UnknownHost(host))
+        })
+    }
+
+    /// The site with this name.
+    pub fn site_named(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| &*site.name == name)
+    }
+}
+
+impl std::ops::Index<SiteId> for Snapshot {
+    type Output = Site;
+
+    fn index(&self, id: SiteId) -> &Site {
+        &self.sites[id.0]
+    }
+}
+
+/// How long the settled state of a file must last before a reload.
+pub const SETTLE: Duration = Duration::from_millis(200);

@@ -1,0 +1,279 @@
+//! Path keys to actions: exact, then the longest prefix, then at the same prefix an ending.
+//!
+//! A look-up costs one hash for the path and one for each directory above it, however many routes
+//! there are, and allocates nothing. It never looks at the filesystem.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::StatusCode;
+
+use crate::{
+    cgi, files,
+    site::{Key, Networks, Origin},
+};
+
+/// What a path key does, with every inherited option merged in: complete in itself.
+#[derive(Debug)]
+pub struct Route {
+    /// The key.
+    pub key: Key,
+    /// The key as written.
+    pub text: Arc<str>,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Every address list that applies, of this key and of the less specific ones: the client
+    /// must be in each, so that a restriction on `/` cannot be lost below.
+    pub allow: Vec<Networks>,
+    /// The verb.
+    pub action: Action,
+}
+
+/// Everything that can answer.
+#[derive(Debug)]
+pub enum Action {
+    /// Files below a root.
+    Files(files::Options),
+    /// Programs below a directory.
+    Cgi(cgi::Options),
+    /// Somewhere else.
+    Redirect(Redirect),
+    /// 403.
+    Deny,
+}
+
+/// A configured redirect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// Where to: a path or an absolute URI. A trailing `*` takes the rest of the path.
+    pub to: Box<str>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+}
+
+/// The place of a route in its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteId(pub usize);
+
+/// The routes of one site. There is always one for the prefix `/`.
+#[derive(Debug)]
+pub struct Routes {
+    /// The most specific first.
+    all: Vec<Route>,
+    exact: HashMap<Box<[u8]>, RouteId>,
+    /// By the prefix without its trailing slash, so that the directory's own path finds it too.
+    below: HashMap<Box<[u8]>, Level>,
+    root: RouteId,
+}
+
+/// The routes at one prefix.
+#[derive(Debug, Default)]
+struct Level {
+    whole: Option<RouteId>,
+    /// The longest first.
+    endings: Vec<(Box<[u8]>, RouteId)>,
+}
+
+impl Routes {
+    /// Takes the routes in any order; the compiler of the configuration has made sure that no key
+    /// stands twice.
+    ///
+    /// # Panics
+    ///
+    /// When the prefix `/` has no route: the compiler adds it where nobody wrote it.
+    pub fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by(|one, other| one.key.rank().cmp(&other.key.rank()));
+        let mut exact = HashMap::new();
+        let mut below: HashMap<Box<[u8]>, Level> = HashMap::new();
+        for (at, route) in routes.iter().enumerate() {
+            let id = RouteId(at);
+            match &route.key {
+                Key::Exact(path) => {
+                    exact.insert(path.clone(), id);
+                }
+                Key::Prefix(prefix) => {
+                    below.entry(directory(prefix).into()).or_default().whole = Some(id);
+                }
+                Key::Ending { prefix, ending } => {
+                    let level = below.entry(directory(prefix).into()).or_default();
+                    level.endings.push((ending.clone(), id));
+                }
+            }
+        }
+        let root = below.get(&b""[..]).and_then(|level| level.whole);
+        Self {
+            root: root.expect("every site has a route for the prefix `/`"),
+            all: routes,
+            exact,
+            below,
+        }
+    }
+
+    /// The most specific route for a decoded path: an exact key, then the longest prefix, and at
+    /// the same prefix an ending before none. Of endings, the one of the leftmost name decides,
+    /// for that is the script and what follows its `PATH_INFO`; for the same name, the longest.
+    pub fn find(&self, path: &[u8]) -> RouteId {
+        if let Some(&id) = self.exact.get(path) {
+            return id;
+        }
+        directories(path)
+            .find_map(|directory| self.below.get(directory)?.find(&path[directory.len()..]))
+            .unwrap_or(self.root)
+    }
+
+    /// The route whose key is written so.
+    pub fn keyed(&self, text: &str) -> Option<&Route> {
+        self.all.iter().find(|route| &*route.text == text)
+    }
+
+    /// All routes, most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.all.iter()
+    }
+}
+
+impl Level {
+    /// The route for what a path has below this prefix.
+    fn find(&self, rest: &[u8]) -> Option<RouteId> {
+        let fitting = |name: &[u8]| {
+            let mut endings = self.endings.iter();
+            endings.find(|(ending, _)| name.ends_with(ending))
+        };
+        if self.endings.is_empty() {
+            return self.whole;
+        }
+        rest.split(|&byte| byte == b'/')
+            .find_map(fitting)
+            .map(|&(_, id)| id)
+            .or(self.whole)
+    }
+}
+
+/// A path that ends with a slash, without it.
+fn directory(prefix: &[u8]) -> &[u8] {
+    prefix.strip_suffix(b"/").unwrap_or(prefix)
+}
+
+/// Every prefix that a path is at or below, the longest first, without its trailing slash.
+fn directories(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(directory(path)), |path| {
+        let slash = path.iter().rposition(|&byte| byte == b'/')?;
+        Some(&path[..slash])
+    })
+}
+
+impl std::ops::Index<RouteId> for Routes {
+    type Output = Route;
+
+    fn index(&self, id: RouteId) -> &Route {
+        &self.all[id.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn routes(keys: &[&str]) -> Routes {
+        let route = |text: &&str| Route {
+            key: Key::parse(text).unwrap(),
+            text: Arc::from(*text),
+            origin: Origin {
+                file: "test".into(),
+                line: 1,
+            },
+            allow: Vec::new(),
+            action: Action::Deny,
+        };
+        Routes::new(keys.iter().map(route).collect())
+    }
+
+    fn find<'r>(routes: &'r Routes, path: &str) -> &'r str {
+        &routes[routes.find(path.as_bytes())].text
+    }
+
+    #[test]
+    fn the_most_specific_key_decides() {
+        let routes = routes(&[
+            "/",
+            "*.php",
+            "*.inc.php",
+            "*.cgi",
+            "/a/",
+            "/a/b/",
+            "/a/b/*.php",
+            "/a/b",
+            "/a/x.php",
+            "/.well-known/",
+        ]);
+        for (path, key) in [
+            ("/", "/"),
+            ("/x", "/"),
+            ("/x.php", "*.php"),
+            ("/x.inc.php", "*.inc.php"),
+            ("/x.php/info", "*.php"),
+            ("/x.cgi/y.inc.php", "*.cgi"),
+            ("/d/x.php", "*.php"),
+            ("/a", "/a/"),
+            ("/a/", "/a/"),
+            ("/ab", "/"),
+            ("/a/y.php", "/a/"),
+            ("/a/x.php", "/a/x.php"),
+            ("/a/x.php/", "/a/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b/"),
+            ("/a/b/c/d", "/a/b/"),
+            ("/a/b/c/x.php/d", "/a/b/*.php"),
+            ("/.well-known", "/.well-known/"),
+        ] {
+            assert_eq!(find(&routes, path), key, "{path}");
+        }
+    }
+
+    #[test]
+    fn routes_are_listed_from_the_most_specific() {
+        let routes = routes(&["/", "/a/", "*.b", "/a/*.c", "/a/*.cc", "/z", "/a/b"]);
+        let texts: Vec<_> = routes.iter().map(|route| &*route.text).collect();
+        assert_eq!(
+            texts,
+            ["/a/b", "/z", "/a/*.cc", "/a/*.c", "/a/", "*.b", "/"]
+        );
+    }
+
+    /// The rule once more, by trying every key: exact, the longest prefix, an ending before none,
+    /// the leftmost name, the longest ending.
+    fn naive<'k>(keys: &[&'k str], path: &str) -> &'k str {
+        let specificity = |text: &&&str| match Key::parse(text).unwrap() {
+            Key::Exact(_) => (1, 0, false, std::cmp::Reverse(0), 0),
+            Key::Prefix(prefix) => (0, prefix.len(), false, std::cmp::Reverse(0), 0),
+            Key::Ending { prefix, ending } => {
+                let names = path[prefix.len()..].split('/');
+                let place = names.take_while(|name| !name.as_bytes().ends_with(&ending));
+                let place = std::cmp::Reverse(place.count());
+                (0, prefix.len(), true, place, ending.len())
+            }
+        };
+        keys.iter()
+            .filter(|text| Key::parse(text).unwrap().matches(path.as_bytes()))
+            .max_by_key(specificity)
+            .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn finding_agrees_with_trying_every_key(
+            texts in proptest::collection::btree_set(
+                "/([ab]\\.x?/){0,2}(\\*(\\.x|x|\\.)|[ab]\\.x?)?", 0..9),
+            path in "(/[ab]\\.x?){0,3}/?",
+        ) {
+            let path = if path.is_empty() { "/" } else { &path };
+            let mut keys: Vec<_> = texts.iter().map(|text| &**text).collect();
+            if !texts.contains("/") {
+                keys.push("/");
+            }
+            let routes = routes(&keys);
+            prop_assert_eq!(find(&routes, path), naive(&keys, path));
+        }
+    }
+}
