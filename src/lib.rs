@@ -7,6 +7,10 @@
 
 #![deny(unsafe_code)]
 
+// What a request means and how it is answered; what a configuration says.
+pub mod config;
+pub mod service;
+
 // The compiled configuration.
 pub mod site;
 

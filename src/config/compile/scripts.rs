@@ -1,0 +1,87 @@
+//! Checks of what `cgi` maps: who can change the programs, whether they would run, and whether
+//! another path would show them.
+
+use crate::{
+    config::{
+        compile::{
+            resolver::Resolver,
+            rule::{Location, Verb},
+            site::Scope,
+        },
+        findings::{Findings, Mistake},
+        inherit::Rule,
+        inspect,
+        sources::NOWHERE,
+    },
+    fs::Root,
+    site::Key,
+};
+
+/// Looks at the programs of a path key.
+pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolver<'_>) {
+    let (Some(verb), Key::Prefix(prefix)) = (&rule.verb, &rule.key) else {
+        return;
+    };
+    let Verb::Cgi(location) = verb.get_ref() else {
+        return;
+    };
+    let span = verb.span();
+    let directory = match location {
+        Location::Site => inspect::below(site_root.path(), prefix),
+        Location::Elsewhere(root) => Some(root.path().to_owned()),
+    };
+    let Some(directory) = directory else { return };
+    // By the command line, directories of scripts may be there or not; elsewhere and below a
+    // root that is missing itself, it was reported.
+    let is_expected = matches!(location, Location::Site) && span != NOWHERE;
+    if is_expected && site_root.path().is_dir() && !directory.exists() {
+        let message = format!("directory {} does not exist", directory.display());
+        resolver.findings.warning(&span, Mistake::new(message));
+    }
+    for finding in inspect::scripts(&directory) {
+        match finding {
+            inspect::Finding::Unsafe(mistake) => resolver.findings.error(&span, mistake),
+            inspect::Finding::Broken(mistake) => resolver.findings.warning(&span, mistake),
+        }
+    }
+}
+
+/// Programs of a directory elsewhere that is in fact below the site's root: another path would
+/// show what they are made of.
+pub(super) fn report_exposed(
+    site: &Scope<'_>,
+    rules: &[Rule<Verb>],
+    root: &Root,
+    findings: &mut Findings,
+) {
+    for verb in rules.iter().filter_map(|rule| rule.verb.as_ref()) {
+        let Verb::Cgi(Location::Elsewhere(directory)) = verb.get_ref() else {
+            continue;
+        };
+        let Some(path) = inspect::path_below(root.path(), directory.path()) else {
+            continue;
+        };
+        let covering = rules
+            .iter()
+            .filter_map(|rule| match (&rule.key, &rule.verb) {
+                (Key::Prefix(prefix), Some(verb)) if path.starts_with(prefix) => {
+                    Some((prefix, verb))
+                }
+                _ => None,
+            });
+        let decider = covering.max_by_key(|(prefix, _)| prefix.len());
+        if decider.is_some_and(|(_, verb)| matches!(verb.get_ref(), Verb::Files(Location::Site))) {
+            let path = String::from_utf8_lossy(&path);
+            let message = format!(
+                "the programs of {} are shown as files",
+                directory.path().display()
+            );
+            let help = format!(
+                "the directory is {path:?} of the site: move it out of the root, or write \
+                 deny = true below [{}]",
+                site.path_key(&path)
+            );
+            findings.warning(&verb.span(), Mistake::new(message).help(help));
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! `[site.NAME]` into a [`Site`].
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_spanned::Spanned;
+
+use crate::{
+    cgi,
+    config::{
+        compile::{Scripts, listen_list, resolver::Resolver, route, rule},
+        findings::Mistake,
+        inherit::Effective,
+        inspect,
+        notation::{dotted, quoted, quoted_all},
+        raw::{self, Texts},
+        sources::{NOWHERE, Span},
+    },
+    fs::Root,
+    semantics::authority::Host,
+    site::{HostPattern, Networks, Origin, Site},
+    transport::Listen,
+};
+
+/// A site, and its hosts with their places.
+pub(super) struct Compiled {
+    pub site: Site,
+    pub hosts: Vec<Spanned<HostPattern>>,
+}
+
+/// Compiles one site with what the tables above it say.
+pub(super) fn compile(
+    name: &Spanned<String>,
+    raw: &Spanned<raw::Site>,
+    (server, scripts): (&[Listen], &Scripts),
+    resolver: &mut Resolver<'_>,
+) -> Compiled {
+    let span = name.span();
+    let raw = raw.get_ref();
+    let site = Scope::new(name.get_ref());
+    check_name(name, resolver);
+    let hosts = site.hosts(raw, &span, resolver);
+    let canonical = site.canonical(raw, &hosts, resolver);
+    let root = site.root(raw, &span, resolver);
+    let listen = site.listen(raw, server, resolver);
+    let trusted = site.trusted(raw, resolver);
+    let base = base_options(raw, scripts, resolver);
+    let rules = rule::rules(&site, (&span, raw), &root, resolver);
+    let routes = route::routes(&site, (&rules, &base), &root, resolver);
+    let site = Site {
+        name: name.get_ref().as_str().into(),
+        origin: resolver.origin(&span),
+        hosts: hosts.iter().map(|host| host.get_ref().clone()).collect(),
+        canonical,
+        listen,
+        root,
+        trusted,
+        routes,
+        scripts: Arc::new(cgi::Queue::new(scripts.max_running, scripts.max_queued)),
+    };
+    Compiled { site, hosts }
+}
+
+/// A site while it is compiled: what its keys are called.
+pub(super) struct Scope<'s> {
+    pub name: &'s str,
+}
+
+impl<'s> Scope<'s> {
+    fn new(name: &'s str) -> Self {
+        Self { name }
+    }
+
+    /// A key of the site, dotted.
+    pub fn key(&self, key: &str) -> String {
+        dotted(&["site", self.name, key])
+    }
+
+    /// A path key of the site, dotted.
+    pub fn path_key(&self, text: &str) -> String {
+        dotted(&["site", self.name, "path", text])
+    }
+
+    fn hosts(
+        &self,
+        raw: &raw::Site,
+        span: &Span,
+        resolver: &mut Resolver<'_>,
+    ) -> Vec<Spanned<HostPattern>> {
+        let none = Texts::default();
+        let (texts, place) = match &raw.hosts {
+            Some(written) => (written.get_ref(), written.span()),
+            None => (&none, span.clone()),
+        };
+        if texts.0.is_empty() && !self.is_incomplete(resolver) {
+            let mistake = Mistake::new(format!("site `{}` has no hosts", self.name));
+            let help =
+                "write hosts = [\"example.org\"], or [\"*\"] for whatever no other site takes";
+            resolver.findings.error(&place, mistake.help(help));
+        }
+        let hosts = resolver.read_all(texts, |text| HostPattern::parse(text).map_err(Mistake::new));
+        let value = quoted_all(hosts.iter().map(|host| host.get_ref().to_string()));
+        resolver.record(&self.key("hosts"), value, &place);
+        hosts
+    }
+
+    fn canonical(
+        &self,
+        raw: &raw::Site,
+        hosts: &[Spanned<HostPattern>],
+        resolver: &mut Resolver<'_>,
+    ) -> Option<Host> {
+        let written = raw.canonical.as_ref()?;
+        let host = resolver
+            .findings
+            .accept(&written.span(), single_host(written.get_ref()))?;
+        let takes = |pattern: &Spanned<HostPattern>| match pattern.get_ref() {
+            HostPattern::Exact(exact) => *exact == host,
+            HostPattern::Wildcard(suffix) => host.as_str().ends_with(&**suffix),
+            HostPattern::Any => true,
+        };
+        if !hosts.iter().any(takes) && !self.is_incomplete(resolver) {
+            let message = format!("`canonical` is \"{host}\", which is not among the site's hosts");
+            let mistake = Mistake::new(message).help(format!("add \"{host}\" to `hosts`"));
+            resolver.findings.error(&written.span(), mistake);
+        }
+        resolver.record(
+            &self.key("canonical"),
+            quoted(host.as_str()),
+            &written.span(),
+        );
+        Some(host)
+    }
+
+    fn root(&self, raw: &raw::Site, span: &Span, resolver: &mut Resolver<'_>) -> Arc<Root> {
+        let Some(written) = &raw.root else {
+            if !self.is_incomplete(resolver) {
+                let mistake = Mistake::new(format!("site `{}` has no root", self.name));
+                let mistake = mistake.help("write root = \"/srv/www/example\"");
+                resolver.findings.error(span, mistake);
+            }
+            return Arc::new(Root::new(PathBuf::new()));
+        };
+        let root = open_root(written.get_ref(), &written.span(), resolver);
+        let value = quoted(&root.path().to_string_lossy());
+        resolver.record(&self.key("root"), value, &written.span());
+        root
+    }
+
+    fn listen(
+        &self,
+        raw: &raw::Site,
+        server: &[Listen],
+        resolver: &mut Resolver<'_>,
+    ) -> Vec<Listen> {
+        let Some(written) = &raw.listen else {
+            resolver.record(&self.key("listen"), "[]".into(), &NOWHERE);
+            return Vec::new();
+        };
+        let listen = listen_list(written.get_ref(), resolver);
+        for address in listen.iter().filter(|address| !server.contains(address)) {
+            let mistake = Mistake::new(format!("{address} is not in `server.listen`"));
+            let known = quoted_all(server.iter().map(Listen::to_string));
+            let mistake = mistake.help(format!("the server listens on {known}"));
+            resolver.findings.error(&written.span(), mistake);
+        }
+        let value = quoted_all(listen.iter().map(Listen::to_string));
+        resolver.record(&self.key("listen"), value, &written.span());
+        listen
+    }
+
+    fn trusted(&self, raw: &raw::Site, resolver: &mut Resolver<'_>) -> Networks {
+        const DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+        let written = raw.trusted.as_ref();
+        let written = written.and_then(|list| Some((networks(list, resolver)?, list.span())));
+        let ((networks, text), span) = written.unwrap_or_else(|| {
+            let networks = Networks::parse(DEFAULT).unwrap_or_default();
+            ((networks, quoted_all(DEFAULT)), NOWHERE)
+        });
+        resolver.record(&self.key("trusted"), text, &span);
+        networks
+    }
+
+    /// Whether a key of the site was left out because of a mistake.
+    fn is_incomplete(&self, resolver: &Resolver<'_>) -> bool {
+        resolver.findings.is_incomplete(&["site", self.name])
+    }
+}
+
+/// What holds for every path of the site that does not say otherwise.
+fn base_options(raw: &raw::Site, scripts: &Scripts, resolver: &mut Resolver<'_>) -> Effective {
+    let index = index(raw.index.as_ref(), resolver);
+    let listing = raw.listing.clone();
+    Effective {
+        allow: Vec::new(),
+        env: BTreeMap::new(),
+        index: index.unwrap_or_else(|| Spanned::new(NOWHERE, vec!["index.html".into()])),
+        listing: listing.unwrap_or_else(|| Spanned::new(NOWHERE, false)),
+        timeout: scripts.timeout.clone(),
+        max_time: scripts.max_time.clone(),
+        pass_authorization: Spanned::new(NOWHERE, false),
+    }
+}
+
+impl Resolver<'_> {
+    /// Where something is written, also when that is the command line.
+    pub(super) fn origin(&self, span: &Span) -> Origin {
+        self.sources.origin(span).unwrap_or_else(|| Origin {
+            file: "command line".into(),
+            line: 0,
+        })
+    }
+}
+
+/// The name stands in logs, in the names of cgroups and in `explain`.
+fn check_name(name: &Spanned<String>, resolver: &mut Resolver<'_>) {
+    let fits = |character: char| character.is_alphanumeric() || "-_.".contains(character);
+    let text = name.get_ref();
+    if text.is_empty() || text.len() > 128 || text.starts_with('.') || !text.chars().all(fits) {
+        let mistake = Mistake::new(format!("{text:?} is not a name for a site"));
+        let mistake = mistake.help("use letters, digits, `-`, `_` and `.`");
+        resolver.findings.error(&name.span(), mistake);
+    }
+}
+
+/// A host that stands for itself alone.
+fn single_host(text: &str) -> Result<Host, Mistake> {
+    match HostPattern::parse(text) {
+        Ok(HostPattern::Exact(host)) => Ok(host),
+        Ok(_) => Err(Mistake::new(format!("{text:?} is not one host"))),
+        Err(reason) => Err(Mistake::new(reason)),
+    }
+}
+
+/// A directory that is looked into now, so that a slip is found before the first request.
+pub(super) fn open_root(path: &Path, span: &Span, resolver: &mut Resolver<'_>) -> Arc<Root> {
+    let absolute = resolver.sources.resolve(path, span);
+    if path.as_os_str().is_empty() {
+        let mistake = Mistake::new("the path of a directory is empty");
+        resolver.findings.error(span, mistake);
+    } else if let Err(reason) = inspect::directory(&absolute) {
+        let mistake = Mistake::new(format!("directory {} {reason}", path.display()));
+        let mistake = if path == absolute {
+            mistake
+        } else {
+            mistake.help(format!("it is looked for at {}", absolute.display()))
+        };
+        resolver.findings.error(span, mistake);
+    }
+    Arc::new(Root::new(absolute))
+}
+
+/// A list of addresses and networks, and its text.
+pub(super) fn networks(
+    written: &Spanned<Texts>,
+    resolver: &mut Resolver<'_>,
+) -> Option<(Networks, String)> {
+    let texts = written.get_ref();
+    let single = |text: &str| Networks::parse([text]).map_err(Mistake::new);
+    if resolver.read_all(texts, single).len() < texts.0.len() {
+        return None;
+    }
+    let all = || texts.0.iter().map(|text| text.get_ref().as_str());
+    let networks = Networks::parse(all()).map_err(Mistake::new);
+    let networks = resolver.findings.accept(&written.span(), networks)?;
+    Some((networks, quoted_all(all())))
+}
+
+/// Names of index files.
+pub(super) fn index(
+    written: Option<&Spanned<Texts>>,
+    resolver: &mut Resolver<'_>,
+) -> Option<Spanned<Vec<Box<str>>>> {
+    let written = written?;
+    let name = |text: &str| match text {
+        "" | "." | ".." => Err(Mistake::new(format!("{text:?} is not the name of a file"))),
+        _ if text.contains(['/', '\0']) => {
+            let mistake = Mistake::new(format!("{text:?} is not a name in the directory itself"));
+            Err(mistake.help("write names without a slash, such as \"index.html\""))
+        }
+        _ => Ok(Box::from(text)),
+    };
+    let names = resolver.read_all(written.get_ref(), name);
+    let names = names.into_iter().map(Spanned::into_inner).collect();
+    Some(Spanned::new(written.span(), names))
+}

@@ -1,0 +1,418 @@
+//! Which path keys apply to which paths, and how their options add up.
+//!
+//! What is done with a path is decided by the most specific key that has a verb; options come from
+//! every key that covers the path (design: rules 2 and 3). After this stage each route is complete
+//! in itself: nothing is looked up or inherited while a request is answered.
+//!
+//! Never weaker than what was written: where an ending such as `*.inc` meets a longer prefix such
+//! as `/a/`, neither covers the other, and a route for `/a/*.inc` is made that has both. Only for
+//! a path with names of two endings (`/x.php/y.inc`) the first of them decides, as `Routes::find`
+//! says.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_spanned::Spanned;
+
+use crate::{
+    config::sources::Span,
+    site::{Key, Networks},
+};
+
+/// The options of one path key, as far as they are written there.
+#[derive(Debug, Default)]
+pub(super) struct Options {
+    pub allow: Option<Spanned<Allow>>,
+    pub env: BTreeMap<String, Spanned<String>>,
+    pub index: Option<Spanned<Vec<Box<str>>>>,
+    pub listing: Option<Spanned<bool>>,
+    pub timeout: Option<Spanned<Duration>>,
+    pub max_time: Option<Spanned<Duration>>,
+    pub pass_authorization: Option<Spanned<bool>>,
+}
+
+/// An `allow` list.
+#[derive(Debug, Clone)]
+pub(super) struct Allow {
+    pub networks: Networks,
+    /// As TOML writes it.
+    pub text: String,
+}
+
+/// Every option of a route.
+#[derive(Debug, Clone)]
+pub(super) struct Effective {
+    /// One list of each key that has one; the client must be in all.
+    pub allow: Vec<Spanned<Allow>>,
+    pub env: BTreeMap<String, Spanned<String>>,
+    pub index: Spanned<Vec<Box<str>>>,
+    pub listing: Spanned<bool>,
+    pub timeout: Spanned<Duration>,
+    pub max_time: Spanned<Duration>,
+    pub pass_authorization: Spanned<bool>,
+}
+
+impl Options {
+    fn is_empty(&self) -> bool {
+        let Self {
+            allow,
+            env,
+            index,
+            listing,
+            timeout,
+            max_time,
+            pass_authorization,
+        } = self;
+        allow.is_none()
+            && env.is_empty()
+            && index.is_none()
+            && listing.is_none()
+            && timeout.is_none()
+            && max_time.is_none()
+            && pass_authorization.is_none()
+    }
+}
+
+impl Effective {
+    /// Adds the options of a more specific key.
+    fn overlay(&mut self, options: &Options) {
+        self.allow.extend(options.allow.clone());
+        self.env.extend(options.env.clone());
+        replace(&mut self.index, options.index.as_ref());
+        replace(&mut self.listing, options.listing.as_ref());
+        replace(&mut self.timeout, options.timeout.as_ref());
+        replace(&mut self.max_time, options.max_time.as_ref());
+        replace(
+            &mut self.pass_authorization,
+            options.pass_authorization.as_ref(),
+        );
+    }
+}
+
+fn replace<T: Clone>(value: &mut Spanned<T>, written: Option<&Spanned<T>>) {
+    if let Some(written) = written {
+        value.clone_from(written);
+    }
+}
+
+/// A path key with what is written below it.
+#[derive(Debug)]
+pub(super) struct Rule<V> {
+    pub key: Key,
+    /// The key as written.
+    pub text: Arc<str>,
+    /// Where the key is written.
+    pub span: Span,
+    pub verb: Option<Spanned<V>>,
+    pub options: Options,
+}
+
+/// A path key that a route is made for.
+#[derive(Debug)]
+pub(super) struct Cell<'r, V> {
+    pub key: Key,
+    pub text: Arc<str>,
+    pub span: Span,
+    /// The rule whose verb decides.
+    pub decider: &'r Rule<V>,
+    pub options: Effective,
+}
+
+/// The cells of a site. The rules must have one for the prefix `/` with a verb, and no key twice.
+/// `base` is what the site itself says.
+pub(super) fn cells<'r, V>(rules: &'r [Rule<V>], base: &Effective) -> Vec<Cell<'r, V>> {
+    // An exact key covers nothing else, and there may be thousands of redirects.
+    let mut wide: Vec<_> = rules.iter().filter(|rule| !is_exact(&rule.key)).collect();
+    wide.sort_by(|one, other| one.key.rank().cmp(&other.key.rank()));
+    let written = rules.iter().map(|rule| {
+        let own = Some(rule).filter(|rule| is_exact(&rule.key));
+        let covering: Vec<_> = own.into_iter().chain(covering(&wide, &rule.key)).collect();
+        cell(rule.key.clone(), Arc::clone(&rule.text), &covering, base)
+    });
+    let crossings = crossings(&wide).into_iter().map(|(key, covering)| {
+        let text = key.to_string().into();
+        cell(key, text, &covering, base)
+    });
+    written.chain(crossings).collect()
+}
+
+fn cell<'r, V>(
+    key: Key,
+    text: Arc<str>,
+    covering: &[&'r Rule<V>],
+    base: &Effective,
+) -> Cell<'r, V> {
+    let mut options = base.clone();
+    for rule in covering.iter().rev() {
+        options.overlay(&rule.options);
+    }
+    Cell {
+        decider: decider(covering),
+        span: covering[0].span.clone(),
+        key,
+        text,
+        options,
+    }
+}
+
+/// The rules that apply to all paths of a key, the most specific first.
+fn covering<'r, V>(wide: &[&'r Rule<V>], key: &Key) -> Vec<&'r Rule<V>> {
+    let covers = wide.iter().filter(|rule| rule.key.covers(key));
+    covers.copied().collect()
+}
+
+fn decider<'r, V>(covering: &[&'r Rule<V>]) -> &'r Rule<V> {
+    covering
+        .iter()
+        .find(|rule| rule.verb.is_some())
+        .expect("the prefix `/` covers every path and has a verb")
+}
+
+/// A key that nobody wrote, and the rules that cover it.
+type Crossing<'r, V> = (Key, Vec<&'r Rule<V>>);
+
+/// Where an ending reaches below a longer prefix, of a key for all there or for a shorter ending,
+/// and changes something.
+fn crossings<'r, V>(wide: &[&'r Rule<V>]) -> Vec<Crossing<'r, V>> {
+    let mut known: HashSet<Key> = wide.iter().map(|rule| rule.key.clone()).collect();
+    let mut crossings = Vec::new();
+    for rule in wide {
+        let Key::Ending { prefix, ending } = &rule.key else {
+            continue;
+        };
+        for below in wide {
+            let longer = match &below.key {
+                Key::Prefix(longer) => longer,
+                Key::Ending {
+                    prefix: longer,
+                    ending: shorter,
+                } if ending.ends_with(shorter) => longer,
+                _ => continue,
+            };
+            let key = Key::Ending {
+                prefix: longer.clone(),
+                ending: ending.clone(),
+            };
+            // Where the ending covers the whole of the prefix, the prefix has its options already.
+            if !longer.starts_with(prefix) || rule.key.covers(&below.key) || known.contains(&key) {
+                continue;
+            }
+            let of_crossing = covering(wide, &key);
+            let of_prefix = decider(&covering(wide, &below.key));
+            if !rule.options.is_empty() || !std::ptr::eq(decider(&of_crossing), of_prefix) {
+                known.insert(key.clone());
+                crossings.push((key, of_crossing));
+            }
+        }
+    }
+    crossings
+}
+
+fn is_exact(key: &Key) -> bool {
+    matches!(key, Key::Exact(_))
+}
+
+/// How many comparisons the cells of these rules take at most: the written and the crossing ones,
+/// each with every rule that is not exact.
+pub(super) fn work<V>(rules: &[Rule<V>]) -> usize {
+    let wide = rules.iter().filter(|rule| !is_exact(&rule.key)).count();
+    let is_ending = |rule: &&Rule<V>| matches!(rule.key, Key::Ending { .. });
+    let endings = rules.iter().filter(is_ending).count();
+    (rules.len() + wide * endings) * wide
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        config::sources::NOWHERE,
+        site::{Action, Origin, Route, Routes},
+    };
+
+    fn written<T>(value: T) -> Spanned<T> {
+        Spanned::new(NOWHERE, value)
+    }
+
+    /// A rule with a verb (unless empty) and a variable named after its key.
+    fn rule(text: &str, verb: &'static str) -> Rule<&'static str> {
+        Rule {
+            key: Key::parse(text).unwrap(),
+            text: text.into(),
+            span: NOWHERE,
+            verb: Some(verb).filter(|verb| !verb.is_empty()).map(written),
+            options: Options {
+                env: BTreeMap::from([(text.to_owned(), written(String::new()))]),
+                ..Options::default()
+            },
+        }
+    }
+
+    fn base() -> Effective {
+        Effective {
+            allow: Vec::new(),
+            env: BTreeMap::new(),
+            index: written(Vec::new()),
+            listing: written(false),
+            timeout: written(Duration::ZERO),
+            max_time: written(Duration::ZERO),
+            pass_authorization: written(false),
+        }
+    }
+
+    /// Each cell: its text, its verb, and the keys whose options it has.
+    fn table(rules: &[Rule<&'static str>]) -> Vec<(String, &'static str, String)> {
+        let mut table: Vec<_> = cells(rules, &base())
+            .into_iter()
+            .map(|cell| {
+                let verb = cell.decider.verb.as_ref().unwrap();
+                let keys: Vec<_> = cell.options.env.into_keys().collect();
+                (cell.text.to_string(), *verb.get_ref(), keys.join(" "))
+            })
+            .collect();
+        table.sort();
+        table
+    }
+
+    fn expect(rules: &[Rule<&'static str>], expected: &[(&str, &'static str, &str)]) {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(text, verb, keys)| (text.to_owned(), verb, keys.to_owned()))
+            .collect();
+        assert_eq!(table(rules), expected);
+    }
+
+    #[test]
+    fn options_of_every_covering_key_are_inherited() {
+        expect(
+            &[
+                rule("/", "files"),
+                rule("/a/", "cgi"),
+                rule("/a/b", "deny"),
+                rule("/ab/", "deny"),
+            ],
+            &[
+                ("/", "files", "/"),
+                ("/a/", "cgi", "/ /a/"),
+                ("/a/b", "deny", "/ /a/ /a/b"),
+                ("/ab/", "deny", "/ /ab/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_key_without_a_verb_does_what_the_next_one_does() {
+        expect(
+            &[rule("/", "files"), rule("/a/", "cgi"), rule("/a/b/", "")],
+            &[
+                ("/", "files", "/"),
+                ("/a/", "cgi", "/ /a/"),
+                ("/a/b/", "cgi", "/ /a/ /a/b/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_ending_reaches_below_longer_prefixes() {
+        expect(
+            &[
+                rule("/", "files"),
+                rule("*.inc", "deny"),
+                rule("/a/", "cgi"),
+                rule("/b/", ""),
+            ],
+            &[
+                ("*.inc", "deny", "*.inc /"),
+                ("/", "files", "/"),
+                ("/a/", "cgi", "/ /a/"),
+                ("/a/*.inc", "cgi", "*.inc / /a/"),
+                ("/b/", "files", "/ /b/"),
+                ("/b/*.inc", "deny", "*.inc / /b/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_longer_ending_is_more_specific() {
+        expect(
+            &[
+                rule("/", "files"),
+                rule("*.gz", "deny"),
+                rule("*.tar.gz", ""),
+                rule("/x.tar.gz", ""),
+            ],
+            &[
+                ("*.gz", "deny", "*.gz /"),
+                ("*.tar.gz", "deny", "*.gz *.tar.gz /"),
+                ("/", "files", "/"),
+                ("/x.tar.gz", "deny", "*.gz *.tar.gz / /x.tar.gz"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_written_crossing_is_not_made_a_second_time() {
+        expect(
+            &[
+                rule("/", "files"),
+                rule("*.inc", "deny"),
+                rule("/a/", "cgi"),
+                rule("/a/*.inc", "run"),
+            ],
+            &[
+                ("*.inc", "deny", "*.inc /"),
+                ("/", "files", "/"),
+                ("/a/", "cgi", "/ /a/"),
+                ("/a/*.inc", "run", "*.inc / /a/ /a/*.inc"),
+            ],
+        );
+    }
+
+    fn routes(rules: &[Rule<&'static str>]) -> Routes {
+        let route = |cell: Cell<'_, &'static str>| Route {
+            key: cell.key,
+            // What the test looks at: the keys whose options the route has.
+            text: cell
+                .options
+                .env
+                .into_keys()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .into(),
+            origin: Origin {
+                file: "test".into(),
+                line: 1,
+            },
+            allow: Vec::new(),
+            action: Action::Deny,
+        };
+        Routes::new(cells(rules, &base()).into_iter().map(route).collect())
+    }
+
+    proptest! {
+        /// A path with names of two different endings is left out: the first of them decides.
+        #[test]
+        fn the_route_of_a_path_has_the_options_of_every_key_that_matches_it(
+            texts in prop::collection::btree_set("(/[ab](\\.x)?){0,2}/(\\*\\.x|\\*x|[ab]\\.x|)", 0..6),
+            path in "(/[ab](\\.x)?){0,3}/?",
+        ) {
+            let path = if path.is_empty() { "/" } else { &path };
+            let mut rules = vec![rule("/", "files")];
+            for text in &texts {
+                let key = Key::parse(text).unwrap();
+                if rules.iter().all(|rule| rule.key != key) {
+                    rules.push(rule(text, ""));
+                }
+            }
+            let routes = routes(&rules);
+            let found = &routes[routes.find(path.as_bytes())].text;
+            for rule in rules.iter().filter(|rule| rule.key.matches(path.as_bytes())) {
+                prop_assert!(found.split(' ').any(|key| key == &*rule.text), "{path}: {found}");
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What a configuration names on disk: roots, directories of scripts, the scripts and their
+//! interpreters. Looks only; a script is never run, and a FIFO is never waited for.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, Metadata},
+    io::Read as _,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::Access;
+
+use crate::{
+    config::{findings::Mistake, read::reason},
+    fs::policy::{hidden_component, is_hidden},
+};
+
+/// So many files are looked at below one path key.
+const MOST_FILES: usize = 4096;
+
+/// Levels of directories: those that a key names, and one below.
+const DEPTH: usize = 2;
+
+/// Where `env` of a `#!` line looks for its program.
+const SEARCHED: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Whether a directory is there and can be read; the error completes a sentence about it.
+pub(super) fn directory(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => return Err("is not a directory".into()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("does not exist".into());
+        }
+        Err(error) => return Err(format!("cannot be read: {}", reason(&error))),
+    }
+    rustix::fs::access(path, Access::READ_OK | Access::EXEC_OK)
+        .map_err(|error| format!("cannot be read: {}", reason(&error.into())))
+}
+
+/// The directory that a path key names below a root; none for a key that is never served.
+pub(super) fn below(root: &Path, key: &[u8]) -> Option<PathBuf> {
+    let relative = key.strip_prefix(b"/")?;
+    let named = hidden_component(relative).is_none() && !relative.contains(&0);
+    named.then(|| root.join(OsStr::from_bytes(relative)))
+}
+
+/// The path, ending with a slash, by which a directory is below a root; none where it is not.
+pub(super) fn path_below(root: &Path, directory: &Path) -> Option<Vec<u8>> {
+    let (root, directory) = (root.canonicalize().ok()?, directory.canonicalize().ok()?);
+    let relative = directory.strip_prefix(root).ok()?.as_os_str().as_bytes();
+    Some(match relative {
+        b"" => b"/".to_vec(),
+        _ => [b"/", relative, b"/"].concat(),
+    })
+}
+
+/// What is wrong with the scripts of a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Somebody else can change what would run: it must not be run.
+    Unsafe(Mistake),
+    /// It would not run.
+    Broken(Mistake),
+}
+
+/// Looks at a directory of scripts and those directly below it.
+pub(super) fn scripts(directory: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut left = MOST_FILES;
+    inspect_directory(directory, DEPTH, &mut left, &mut findings);
+    findings
+}
+
+fn inspect_directory(
+    directory: &Path,
+    depth: usize,
+    left: &mut usize,
+    findings: &mut Vec<Finding>,
+) {
+    // What cannot be read here cannot be run by name either, or is no business of ours.
+    let (Ok(metadata), Ok(entries)) = (fs::metadata(directory), fs::read_dir(directory)) else {
+        return;
+    };
+    findings.extend(writable("directory", directory, &metadata));
+    let mut paths: Vec<_> = entries
+        .take(*left)
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
+    *left -= paths.len();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default();
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        if is_hidden(name.as_bytes()) {
+            continue;
+        }
+        if metadata.is_file() {
+            findings.extend(inspect_file(&path, &metadata));
+        } else if metadata.is_dir() && depth > 1 {
+            inspect_directory(&path, depth - 1, left, findings);
+        }
+    }
+}
+
+fn inspect_file(path: &Path, metadata: &Metadata) -> Option<Finding> {
+    let is_executable = metadata.permissions().mode() & 0o111 != 0;
+    let line = first_line(path);
+    let interpreter = line.strip_prefix(b"#!").map(<[u8]>::to_owned);
+    if !is_executable {
+        let is_script = interpreter.is_some() || path.extension() == Some(OsStr::new("cgi"));
+        return is_script.then(|| {
+            let mistake = Mistake::new(format!("script {} is not executable", path.display()));
+            Finding::Broken(mistake.help(format!("chmod +x {}", path.display())))
+        });
+    }
+    if let Some(finding) = writable("script", path, metadata) {
+        return Some(finding);
+    }
+    missing_interpreter(path, &interpreter?).map(Finding::Broken)
+}
+
+fn writable(what: &str, path: &Path, metadata: &Metadata) -> Option<Finding> {
+    (metadata.permissions().mode() & 0o002 != 0).then(|| {
+        let path = path.display();
+        let mistake = Mistake::new(format!("{what} {path} can be written by every user"));
+        Finding::Unsafe(mistake.help(format!("chmod o-w {path}")))
+    })
+}
+
+/// The beginning of a file's first line, without its newline; empty where it cannot be read.
+fn first_line(path: &Path) -> Vec<u8> {
+    const LONGEST: u64 = 256;
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let mut start = Vec::new();
+    if let Ok(file) = options.open(path) {
+        // What was read before an error is enough to judge.
+        let _ = file.take(LONGEST).read_to_end(&mut start);
+    }
+    let end = start.iter().position(|&byte| byte == b'\n');
+    start.truncate(end.unwrap_or(start.len()));
+    start
+}
+
+/// What follows `#!`: a program that must exist; with `env`, a name that must be found.
+fn missing_interpreter(script: &Path, line: &[u8]) -> Option<Mistake> {
+    let script = script.display();
+    let mut words = line
+        .split(|&byte| byte == b' ' || byte == b'\t')
+        .filter(|word| !word.is_empty());
+    let program = Path::new(OsStr::from_bytes(words.next().unwrap_or_default()));
+    if line.ends_with(b"\r") {
+        let mistake = Mistake::new(format!(
+            "the `#!` line of {script} ends with a carriage return"
+        ));
+        return Some(mistake.help(format!("sed -i 's/\\r$//' {script}")));
+    }
+    if !program.is_file() {
+        let message = format!(
+            "interpreter {} of {script} does not exist",
+            program.display()
+        );
+        let mistake = Mistake::new(message);
+        return Some(match instead(program) {
+            Some(instead) => mistake.help(format!("{} does", instead.display())),
+            None => mistake,
+        });
+    }
+    let searched = words
+        .next()
+        .filter(|_| program.file_name() == Some(OsStr::new("env")))?;
+    // Options of env and assignments are for whoever writes them to know.
+    if searched.starts_with(b"-") || searched.contains(&b'=') {
+        return None;
+    }
+    let name = Path::new(OsStr::from_bytes(searched));
+    if found(name).is_some() {
+        return None;
+    }
+    let mistake = Mistake::new(format!(
+        "interpreter {} of {script} is not found",
+        name.display()
+    ));
+    Some(match instead(name) {
+        Some(instead) => mistake.help(format!("{} exists", instead.display())),
+        None => mistake.help(format!("looked for in {}", SEARCHED.join(", "))),
+    })
+}
+
+fn found(name: &Path) -> Option<PathBuf> {
+    SEARCHED
+        .iter()
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| path.is_file())
+}
+
+/// The same interpreter under another name or in another place: `python3` for `python`.
+fn instead(program: &Path) -> Option<PathBuf> {
+    let name = program.file_name()?.to_str()?;
+    let bare =
+        name.trim_end_matches(|character: char| character.is_ascii_digit() || character == '.');
+    let names = [name.to_owned(), format!("{bare}3"), bare.to_owned()];
+    names.iter().find_map(|name| found(Path::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory_with(name: &str, mode: u32, content: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(name);
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        (directory, file)
+    }
+
+    fn messages(directory: &Path) -> Vec<String> {
+        let message = |finding| match finding {
+            Finding::Unsafe(mistake) => format!("unsafe: {}", mistake.message),
+            Finding::Broken(mistake) => format!("broken: {}", mistake.message),
+        };
+        scripts(directory).into_iter().map(message).collect()
+    }
+
+    #[test]
+    fn scripts_that_would_not_run_are_found() {
+        for (name, mode, content, expected) in [
+            ("a", 0o755, "#!/bin/sh\n", ""),
+            ("a", 0o755, "#! /usr/bin/env sh\n", ""),
+            ("a", 0o755, "\u{7f}ELF", ""),
+            ("a", 0o755, "#!/usr/bin/env -S sh -e\n", ""),
+            ("module.py", 0o644, "x = 1\n", ""),
+            (".hidden", 0o666, "#!/none", ""),
+            (
+                "a",
+                0o644,
+                "#!/bin/sh\n",
+                "broken: script PATH is not executable",
+            ),
+            ("a.cgi", 0o644, "", "broken: script PATH is not executable"),
+            (
+                "a",
+                0o757,
+                "#!/bin/sh\n",
+                "unsafe: script PATH can be written by every user",
+            ),
+            (
+                "a",
+                0o755,
+                "#!/none\n",
+                "broken: interpreter /none of PATH does not exist",
+            ),
+            (
+                "a",
+                0o755,
+                "#!",
+                "broken: interpreter  of PATH does not exist",
+            ),
+            (
+                "a",
+                0o755,
+                "#!/usr/bin/env none-such\n",
+                "broken: interpreter none-such of PATH is not found",
+            ),
+            (
+                "a",
+                0o755,
+                "#!/bin/sh\r\n",
+                "broken: the `#!` line of PATH ends with a carriage return",
+            ),
+        ] {
+            let (directory, file) = directory_with(name, mode, content);
+            let expected = expected.replace("PATH", &file.display().to_string());
+            let expected: Vec<_> = Some(expected)
+                .filter(|text| !text.is_empty())
+                .into_iter()
+                .collect();
+            assert_eq!(
+                messages(directory.path()),
+                expected,
+                "{name} {mode:o} {content:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn directories_one_level_deeper_are_looked_at_and_no_deeper() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("one/two");
+        fs::create_dir_all(&deep).unwrap();
+        for path in ["one/a.cgi", "one/two/b.cgi"] {
+            fs::write(directory.path().join(path), "").unwrap();
+        }
+        let found = messages(directory.path());
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("one/a.cgi"));
+    }
+
+    #[test]
+    fn a_directory_that_everybody_can_write_is_unsafe() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = fs::Permissions::from_mode(0o1777);
+        fs::set_permissions(directory.path(), mode).unwrap();
+        let found = messages(directory.path());
+        assert!(found[0].starts_with("unsafe: directory"), "{found:?}");
+    }
+
+    #[test]
+    fn another_name_of_an_interpreter_is_suggested() {
+        let missing = Path::new("/usr/local/none/sh");
+        assert!(instead(missing).is_some_and(|path| path.ends_with("sh")));
+    }
+}

@@ -1,0 +1,91 @@
+//! Keys of the schema that this version does not act on yet. Using one is an error that says so;
+//! a key that begins to work moves from here to `raw`.
+
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::findings::{Findings, Mistake};
+
+/// Keys by the table they stand in, where `*` is any name.
+const LATER: [(&[&str], &[&str]); 4] = [
+    (&[], &["cache"]),
+    (&["cgi"], &["memory", "tasks"]),
+    (
+        &["site", "*"],
+        &["auth", "cache", "error-page", "follow", "headers", "types"],
+    ),
+    (
+        &["site", "*", "path", "*"],
+        &[
+            // Verbs.
+            "script",
+            "interpreter",
+            "fallback",
+            "fastcgi",
+            "proxy",
+            // Options.
+            "auth",
+            "cache",
+            "detach",
+            "error-page",
+            "follow",
+            "headers",
+            "max-queued",
+            "max-running",
+            "memory",
+            "request-body-size",
+            "setuid",
+            "spool",
+            "tasks",
+            "types",
+            "user",
+            "warm",
+        ],
+    ),
+];
+
+/// Reports and removes every key of a later version.
+pub(super) fn remove(tree: &mut DeTable<'_>, findings: &mut Findings) {
+    remove_below(tree, &mut Vec::new(), findings);
+    if let Some(DeValue::Table(log)) = tree.get_mut("log").map(Spanned::get_mut)
+        && log
+            .get("access")
+            .is_some_and(|value| value.get_ref().is_table())
+        && let Some((key, _)) = log.remove_entry("access")
+    {
+        let mistake = Mistake::new("an access log in a file is not in this version of pywebd");
+        let mistake = mistake.help("write access = \"journal\", \"stderr\" or \"off\"");
+        findings.error(&key.span(), mistake);
+    }
+}
+
+fn remove_below(table: &mut DeTable<'_>, path: &mut Vec<String>, findings: &mut Findings) {
+    for key in later_keys(path) {
+        if let Some((key, _)) = table.remove_entry(*key) {
+            let message = format!("`{}` is not in this version of pywebd", key.get_ref());
+            findings.error(&key.span(), Mistake::new(message));
+            findings.note_incomplete(path);
+        }
+    }
+    for (key, value) in table.iter_mut() {
+        if let DeValue::Table(table) = value.get_mut() {
+            path.push(key.get_ref().to_string());
+            remove_below(table, path, findings);
+            path.pop();
+        }
+    }
+}
+
+fn later_keys(path: &[String]) -> &'static [&'static str] {
+    let is_here = |table: &[&str]| {
+        table.len() == path.len()
+            && table
+                .iter()
+                .zip(path)
+                .all(|(wanted, name)| *wanted == "*" || *wanted == name)
+    };
+    LATER
+        .iter()
+        .find(|(table, _)| is_here(table))
+        .map_or(&[], |(_, keys)| keys)
+}

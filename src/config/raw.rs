@@ -1,0 +1,327 @@
+//! What was written: serde's mirror of the TOML, with the span of every value.
+//!
+//! Only keys that work in this version are here; `later` knows the others. No defaults, no
+//! `flatten` and no untagged enums: those lose spans.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+};
+use serde_spanned::Spanned;
+
+use crate::{config::sources::NOWHERE, transport::Listen};
+
+/// A value that may be left out.
+pub(super) type Written<T> = Option<Spanned<T>>;
+
+/// The merged tables of all files.
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Raw {
+    pub server: Server,
+    pub log: Log,
+    pub limits: Limits,
+    pub cgi: Cgi,
+    pub site: BTreeMap<Spanned<String>, Spanned<Site>>,
+}
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Server {
+    pub listen: Written<Texts>,
+    pub workers: Written<Quantity>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Log {
+    pub access: Written<String>,
+    pub level: Written<String>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Limits {
+    pub request_head_timeout: Written<Quantity>,
+    pub request_body_timeout: Written<Quantity>,
+    pub response_timeout: Written<Quantity>,
+    pub idle_timeout: Written<Quantity>,
+    pub request_head_size: Written<Quantity>,
+    pub request_headers: Written<Quantity>,
+    pub request_body_size: Written<Quantity>,
+    pub connections: Written<Quantity>,
+}
+
+/// `[cgi]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Cgi {
+    pub timeout: Written<Quantity>,
+    pub max_time: Written<Quantity>,
+    pub max_running: Written<Quantity>,
+    pub max_queued: Written<Quantity>,
+}
+
+/// `[site.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Site {
+    pub hosts: Written<Texts>,
+    pub canonical: Written<String>,
+    pub root: Written<PathBuf>,
+    pub index: Written<Texts>,
+    pub listing: Written<bool>,
+    pub listen: Written<Texts>,
+    pub trusted: Written<Texts>,
+    pub redirect: BTreeMap<Spanned<String>, Spanned<Redirect>>,
+    pub path: BTreeMap<Spanned<String>, Spanned<PathKey>>,
+}
+
+/// `[site.NAME.path."KEY"]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct PathKey {
+    // The verbs: one of them at most.
+    pub cgi: Written<Mapping>,
+    #[serde(rename = "static")]
+    pub files: Written<Mapping>,
+    pub redirect: Written<Redirect>,
+    pub deny: Written<bool>,
+    // The options.
+    pub allow: Written<Texts>,
+    pub env: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub index: Written<Texts>,
+    pub listing: Written<bool>,
+    pub timeout: Written<Quantity>,
+    pub max_time: Written<Quantity>,
+    pub pass_authorization: Written<bool>,
+}
+
+/// An array of strings.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Texts(pub Vec<Spanned<String>>);
+
+/// A number, or a number with its unit in a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Quantity {
+    Number(i64),
+    Text(String),
+}
+
+/// `true`: below the site's root; a directory: there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Mapping {
+    Switch(bool),
+    Directory(PathBuf),
+}
+
+/// `"/new"` or `{ to = "/new", status = 302 }`.
+#[derive(Debug, Clone)]
+pub(super) struct Redirect {
+    pub to: Spanned<String>,
+    pub status: Written<i64>,
+}
+
+impl Raw {
+    /// One site for every host, as the command line describes it; programs run below `scripts`.
+    pub fn directory(
+        root: &Path,
+        listen: &Listen,
+        scripts: &[&str],
+        env: &[(String, String)],
+    ) -> Self {
+        let path = |key: &&str| {
+            let key = Spanned::new(NOWHERE, (*key).to_owned());
+            (key, Spanned::new(NOWHERE, PathKey::scripts(env)))
+        };
+        let site = Site {
+            hosts: unplaced(texts(["*"])),
+            root: unplaced(root.to_owned()),
+            index: unplaced(texts(["index.html", "index.htm"])),
+            listing: unplaced(true),
+            path: scripts.iter().map(path).collect(),
+            ..Site::default()
+        };
+        let name = Spanned::new(NOWHERE, "default".to_owned());
+        Self {
+            server: Server {
+                listen: unplaced(texts([listen.to_string().as_str()])),
+                ..Server::default()
+            },
+            site: BTreeMap::from([(name, Spanned::new(NOWHERE, site))]),
+            ..Self::default()
+        }
+    }
+}
+
+impl PathKey {
+    fn scripts(env: &[(String, String)]) -> Self {
+        let variable = |(name, value): &(String, String)| {
+            let name = Spanned::new(NOWHERE, name.clone());
+            (name, Spanned::new(NOWHERE, value.clone()))
+        };
+        Self {
+            cgi: unplaced(Mapping::Switch(true)),
+            env: env.iter().map(variable).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+// The result is what fields hold.
+#[allow(clippy::unnecessary_wraps)]
+fn unplaced<T>(value: T) -> Written<T> {
+    Some(Spanned::new(NOWHERE, value))
+}
+
+fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Texts {
+    let spanned = |text: &str| Spanned::new(NOWHERE, text.to_owned());
+    Texts(texts.into_iter().map(spanned).collect())
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor;
+        impl<'de> Visitor<'de> for TextsVisitor {
+            type Value = Texts;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an array of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Texts, E> {
+                let expected = format!("an array, [{text:?}]");
+                Err(E::invalid_type(Unexpected::Str(text), &expected.as_str()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = items.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_any(TextsVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct QuantityVisitor;
+        impl Visitor<'_> for QuantityVisitor {
+            type Value = Quantity;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a number or a string with a number and a unit")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Quantity, E> {
+                Ok(Quantity::Number(number))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quantity, E> {
+                Ok(Quantity::Text(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(QuantityVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mapping {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MappingVisitor;
+        impl Visitor<'_> for MappingVisitor {
+            type Value = Mapping;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("`true` or the path of a directory")
+            }
+
+            fn visit_bool<E: de::Error>(self, switch: bool) -> Result<Mapping, E> {
+                Ok(Mapping::Switch(switch))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mapping, E> {
+                Ok(Mapping::Directory(PathBuf::from(text)))
+            }
+        }
+        deserializer.deserialize_any(MappingVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Redirect {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            to: Spanned<String>,
+            status: Written<i64>,
+        }
+
+        struct RedirectVisitor;
+        impl<'de> Visitor<'de> for RedirectVisitor {
+            type Value = Redirect;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string or a table such as { to = \"/new\", status = 302 }")
+            }
+
+            fn visit_str<E: de::Error>(self, to: &str) -> Result<Redirect, E> {
+                // Whoever holds the value has the span of the whole of it.
+                let to = Spanned::new(NOWHERE, to.to_owned());
+                Ok(Redirect { to, status: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Redirect, A::Error> {
+                let Table { to, status } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Redirect { to, status })
+            }
+        }
+        deserializer.deserialize_any(RedirectVisitor)
+    }
+}

@@ -1,0 +1,291 @@
+//! Files of a configuration: reads them, follows `include`, and checks `version`.
+//!
+//! Each file is parsed here for its syntax errors, all of them at once, and for the two keys that
+//! concern the file itself. Never waits for a FIFO, never reads more than [`LARGEST_FILE`] of one.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue, Error};
+
+use crate::config::{
+    findings::{Findings, Mistake},
+    include::{Included, PatternError, expand},
+    sources::{NOWHERE, Sources, Span},
+    tree::{Variables, replace_variables},
+};
+
+/// The keys of a file, which do not take part in the merged tree.
+pub(super) const FILE_KEYS: [&str; 2] = ["version", "include"];
+
+/// The version of the schema.
+const VERSION: &str = "1";
+
+/// Bytes of one file.
+const LARGEST_FILE: usize = 1 << 20;
+
+/// Includes within includes.
+const DEEPEST_INCLUDE: usize = 8;
+
+/// Syntax errors shown of one file: after that many, it is not TOML at all.
+const SYNTAX_ERRORS: usize = 20;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// The texts.
+    pub sources: Sources,
+    /// The bases of the files without a syntax error.
+    pub intact: Vec<usize>,
+    /// Whether a file could not be read or has syntax errors.
+    pub incomplete: bool,
+    /// Every file that was asked for, and the directories of patterns.
+    pub watch: Vec<PathBuf>,
+}
+
+/// Reads the main file and what it includes.
+pub(super) fn read(path: &Path, variables: Variables<'_>, findings: &mut Findings) -> Files {
+    let mut reader = Reader {
+        files: Files::default(),
+        read: HashSet::new(),
+        variables,
+        findings,
+    };
+    reader.file(path, &NOWHERE, 0);
+    reader.files
+}
+
+struct Reader<'a> {
+    files: Files,
+    /// Device and inode of each file.
+    read: HashSet<(u64, u64)>,
+    variables: Variables<'a>,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    /// Reads a file that was asked for at a span: the main file, at depth 0, or an included one.
+    fn file(&mut self, path: &Path, asked: &Span, depth: usize) {
+        self.files.watch.push(path.to_owned());
+        let (identity, bytes) = match open(path) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.files.incomplete = true;
+                let message = format!("cannot read {}: {reason}", path.display());
+                self.findings.error(asked, Mistake::new(message));
+                return;
+            }
+        };
+        if !self.read.insert(identity) {
+            let message = format!("{} is read already", path.display());
+            let help = "a file must not include itself or be included twice";
+            self.findings.error(asked, Mistake::new(message).help(help));
+            return;
+        }
+        let base = self.text(path, bytes);
+        let text = self.files.sources.text(base).to_owned();
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        self.syntax_errors(&errors, &text, base);
+        if errors.is_empty() {
+            self.files.intact.push(base);
+        } else {
+            self.files.incomplete = true;
+        }
+        // A broken file may hide its version behind the error.
+        if errors.is_empty() || table.get_ref().contains_key("version") {
+            self.version(table.get_ref(), base, depth);
+        }
+        if let Some(include) = table.get_ref().get("include") {
+            self.include(include, path, base, depth);
+        }
+    }
+
+    /// Reports the first error of each line: what follows in it is mostly a consequence.
+    fn syntax_errors(&mut self, errors: &[Error], text: &str, base: usize) {
+        let mut lines = HashSet::new();
+        for error in errors {
+            let span = error.span().unwrap_or(text.len()..text.len());
+            let line = text.get(..span.start).unwrap_or(text).matches('\n').count();
+            if lines.len() < SYNTAX_ERRORS && lines.insert(line) {
+                let mistake = syntax_mistake(error.message(), text, (span.start, line));
+                self.findings
+                    .error(&(base + span.start..base + span.end), mistake);
+            }
+        }
+    }
+
+    /// Adds the text of a file; what is not UTF-8 is reported.
+    fn text(&mut self, path: &Path, bytes: Vec<u8>) -> usize {
+        match String::from_utf8(bytes) {
+            Ok(text) => self.files.sources.add(path, text),
+            Err(error) => {
+                // The text before the first bad byte is the same in the lossy one.
+                let at = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                let base = self.files.sources.add(path, text);
+                let help = "save the file as UTF-8";
+                let mistake = Mistake::new("the file is not UTF-8").help(help);
+                self.findings.error(&(base + at..base + at), mistake);
+                self.files.incomplete = true;
+                base
+            }
+        }
+    }
+
+    fn version(&mut self, table: &DeTable<'_>, base: usize, depth: usize) {
+        let Some(version) = table.get("version") else {
+            if depth == 0 {
+                let mistake = Mistake::new("`version` is missing");
+                let mistake = mistake.help(format!("begin the file with `version = {VERSION}`"));
+                self.findings.error(&(base..base), mistake);
+            }
+            return;
+        };
+        let span = base + version.span().start..base + version.span().end;
+        let number = version.get_ref().as_integer();
+        if number.is_none_or(|number| number.to_string() != VERSION) {
+            let message = format!("this pywebd reads `version = {VERSION}` only");
+            self.findings.error(
+                &span,
+                Mistake::new(message).help(match number {
+                    Some(_) => "a newer pywebd may read this file",
+                    None => "the version is a number without quotes",
+                }),
+            );
+        }
+    }
+
+    fn include(&mut self, include: &Spanned<DeValue<'_>>, path: &Path, base: usize, depth: usize) {
+        let global = |span: Span| base + span.start..base + span.end;
+        let Some(patterns) = include.get_ref().as_array() else {
+            let mistake = Mistake::new("`include` is not an array");
+            let mistake = mistake.help("write include = [\"sites.d/*.toml\"]");
+            return self.findings.error(&global(include.span()), mistake);
+        };
+        for pattern in patterns {
+            let span = global(pattern.span());
+            let Some(text) = pattern.get_ref().as_str() else {
+                let mistake = Mistake::new("an entry of `include` is not a string");
+                self.findings.error(&span, mistake);
+                continue;
+            };
+            let replaced = replace_variables(Cow::Borrowed(text), self.variables);
+            let Some(text) = self.findings.accept(&span, replaced) else {
+                continue;
+            };
+            if depth == DEEPEST_INCLUDE {
+                let message = format!("more than {DEEPEST_INCLUDE} includes within each other");
+                self.findings.error(&span, Mistake::new(message));
+                continue;
+            }
+            self.pattern(&text, path, &span, depth);
+        }
+    }
+
+    fn pattern(&mut self, pattern: &str, path: &Path, span: &Span, depth: usize) {
+        match expand(pattern, path) {
+            Ok(Included::File(file)) => self.file(&file, span, depth + 1),
+            Ok(Included::Matches {
+                directory,
+                files,
+                others,
+            }) => {
+                self.files.watch.push(directory);
+                // An empty directory waits for its first file; one where others lie, but none
+                // that matches, shows a slip in the pattern or in their names.
+                if files.is_empty() && others {
+                    let message = format!("{pattern:?} matches no file");
+                    let help = "other files are there: compare their names with the pattern";
+                    self.findings
+                        .warning(span, Mistake::new(message).help(help));
+                }
+                for file in files {
+                    self.file(&file, span, depth + 1);
+                }
+            }
+            Err(PatternError::Directory(directory, error)) => {
+                let message = format!("{pattern:?} matches no file");
+                let help = format!("{}: {}", directory.display(), reason(&error));
+                self.files.watch.push(directory);
+                self.findings
+                    .warning(span, Mistake::new(message).help(help));
+            }
+            Err(PatternError::WildcardInDirectory) => {
+                let message = format!("{pattern:?} has a wildcard before the last slash");
+                let help = "name each directory, and use `*` and `?` for the files in it";
+                self.findings.error(span, Mistake::new(message).help(help));
+            }
+        }
+    }
+}
+
+/// Opens a regular file: its identity and content, or why not.
+fn open(path: &Path) -> Result<((u64, u64), Vec<u8>), String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| reason(&io::Error::from(error)))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|error| reason(&io::Error::from(error)))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err("it is a directory".into()),
+        _ => return Err("it is not a regular file".into()),
+    }
+    let mut bytes = Vec::new();
+    File::from(fd)
+        .take(LARGEST_FILE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| reason(&error))?;
+    if bytes.len() > LARGEST_FILE {
+        return Err(format!("it is larger than {} MiB", LARGEST_FILE >> 20));
+    }
+    Ok(((stat.st_dev, stat.st_ino), bytes))
+}
+
+/// The system's words without its number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// A syntax error, with what people usually forget.
+fn syntax_mistake(message: &str, text: &str, (start, line): (usize, usize)) -> Mistake {
+    let mistake = Mistake::new(message);
+    if message == "duplicate key" {
+        return match first_of_two(text, line) {
+            Some(first) => mistake.help(format!("it is in line {} already", first + 1)),
+            None => mistake,
+        };
+    }
+    match text.get(start..).and_then(|rest| rest.chars().next()) {
+        Some('/' | '*') => mistake.help("a key or value with `/`, `.` or `*` needs quotes"),
+        _ => mistake,
+    }
+}
+
+/// The line above that begins as this one does: the same table, or the same key in one table.
+fn first_of_two(text: &str, line: usize) -> Option<usize> {
+    let lines: Vec<_> = text.lines().map(str::trim).take(line + 1).collect();
+    let (last, above) = lines.split_last()?;
+    let is_table = last.starts_with('[');
+    let name = |line: &str| -> String {
+        let end = if is_table {
+            line.find(']')
+        } else {
+            line.find('=')
+        };
+        line[..end.unwrap_or(line.len())].trim().to_owned()
+    };
+    let first = above.iter().rposition(|above| name(above) == name(last))?;
+    let is_same_table = !above[first..].iter().any(|line| line.starts_with('['));
+    (is_table || is_same_table).then_some(first)
+}

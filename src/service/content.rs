@@ -1,0 +1,117 @@
+//! The content of a request, bounded in size and in patience.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::semantics::failure::{Cause, Failure};
+
+/// A request's content as handlers read it.
+pub struct Content {
+    /// Absent where there is none: a local redirect has taken the request on without it.
+    incoming: Option<Incoming>,
+    left: u64,
+    limit: u64,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Content {
+    /// Content of at most `limit` bytes that never pauses for longer than `patience`. Fails at
+    /// once when the length is known to be too large.
+    pub fn new(incoming: Incoming, limit: u64, patience: Duration) -> Result<Self, Failure> {
+        if incoming.size_hint().lower() > limit {
+            return Err(too_large(limit));
+        }
+        Ok(Self {
+            incoming: Some(incoming),
+            left: limit,
+            limit,
+            patience,
+            waiting: None,
+        })
+    }
+
+    /// No content.
+    pub fn none() -> Self {
+        Self {
+            incoming: None,
+            left: 0,
+            limit: 0,
+            patience: Duration::MAX,
+            waiting: None,
+        }
+    }
+
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let patience = self.patience;
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        waiting.as_mut().poll(context)
+    }
+}
+
+fn too_large(limit: u64) -> Failure {
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, Cause::ContentTooLarge(limit))
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            ready!(self.poll_patience(context));
+            let failure = Failure::new(StatusCode::REQUEST_TIMEOUT, Cause::ContentTimeout);
+            return Poll::Ready(Some(Err(failure)));
+        };
+        let patience = self.patience;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.as_mut().reset(Instant::now() + patience);
+        }
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match self.left.checked_sub(length) {
+                    Some(left) => {
+                        self.left = left;
+                        Some(Ok(frame))
+                    }
+                    None => Some(Err(too_large(self.limit))),
+                }
+            }
+            // Its framing is wrong, or the client has left in the middle of it.
+            Some(Err(_)) => Some(Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                Cause::BadHead("the content of the request broke off or breaks its framing"),
+            ))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
