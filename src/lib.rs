@@ -7,6 +7,13 @@
 
 #![deny(unsafe_code)]
 
+// The command line.
+pub mod cli;
+
+// Two processes: the network process and the one that starts scripts.
+pub mod launcher;
+pub mod server;
+
 // What a request means and how it is answered; what a configuration says.
 pub mod config;
 pub mod service;

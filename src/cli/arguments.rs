@@ -1,0 +1,137 @@
+//! The command line as types: the one definition behind parsing and `--help`.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use colorchoice_clap::Color;
+
+use crate::{config::Source, transport::Listen};
+
+/// A web server for files and CGI scripts.
+///
+/// Without a verb, `pywebd` serves the folder `www` of the current directory and runs the
+/// programs in its cgi-bin.
+#[derive(Debug, Parser)]
+#[command(name = "pywebd", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+
+    /// Whether output is colored.
+    #[command(flatten)]
+    pub color: Color,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pywebd serve                         serve the current directory on http://127.0.0.1:8000/
+  pywebd serve site --cgi              the same for a folder, and run what is in its cgi-bin
+  pywebd serve --config /etc/pywebd/pywebd.toml
+  pywebd check                         every error and warning of the configuration
+  pywebd explain http://localhost/a    what a request for this would come to, and why
+
+Exit status: 0; 64 usage; 66 input missing; 70 a bug; 71 the operating system refused;
+77 permission; 78 configuration.";
+
+/// The configuration that verbs use unless another is named.
+const CONFIG: &str = "/etc/pywebd/pywebd.toml";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve in the foreground: a directory, or what a configuration says
+    Serve(Serve),
+    /// Report every error and warning of a configuration
+    Check {
+        /// The configuration file
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: ConfigFile,
+        /// Fail on warnings as well
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Show the effective configuration, and where each value comes from
+    Show {
+        /// The configuration file
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: ConfigFile,
+    },
+    /// Explain what a request would come to, step by step
+    Explain(Explain),
+    /// Start scripts for a server: not for people
+    #[command(hide = true)]
+    Launcher(Launcher),
+}
+
+/// What the launcher is told by the process that starts it.
+#[derive(Debug, Args)]
+pub struct Launcher {
+    /// What is served.
+    #[command(flatten)]
+    pub serve: Serve,
+    /// End when this process does
+    #[arg(long, value_name = "PID")]
+    pub parent: Option<u32>,
+}
+
+/// What to serve.
+#[derive(Debug, Args, Clone)]
+pub struct Serve {
+    /// The directory to serve; the current one unless --config is given
+    #[arg(value_name = "DIR", conflicts_with = "config")]
+    pub directory: Option<PathBuf>,
+    /// Where to listen: ADDRESS:PORT or unix:PATH; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8000",
+        conflicts_with = "config"
+    )]
+    pub listen: Listen,
+    /// Run the programs below /cgi-bin/, /htbin/ and /ht-bin/
+    #[arg(long, conflicts_with = "config")]
+    pub cgi: bool,
+    /// Serve what this configuration file says
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The URL, or a path for the host `localhost`
+    pub url: String,
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: ConfigFile,
+    /// The method of the request
+    #[arg(long, default_value = "GET")]
+    pub method: http::Method,
+    /// The address of the client
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub client: IpAddr,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A configuration named on the command line.
+#[derive(Debug, Clone)]
+pub struct ConfigFile(PathBuf);
+
+impl From<String> for ConfigFile {
+    fn from(path: String) -> Self {
+        Self(path.into())
+    }
+}
+
+impl ConfigFile {
+    /// The file, if it is there; else a line that says so.
+    pub fn source(self) -> Result<Source, String> {
+        if self.0.exists() {
+            return Ok(Source::File(self.0));
+        }
+        Err(format!("{}: no such file", self.0.display()))
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line: verbs, and exit statuses as sysexits.h names them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod arguments;
+pub mod check;
+mod explain;
+mod launcher;
+mod logging;
+pub mod outcome;
+mod serve;
+pub mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::Source;
+
+use arguments::{Arguments, ConfigFile, Verb};
+
+/// How the program ended, as sysexits.h numbers it and systemd shows it by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Success = 0,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// A file or directory that was named does not exist.
+    NoInput = 66,
+    /// A bug of pywebd.
+    Software = 70,
+    /// The operating system refused.
+    OsError = 71,
+    /// A permission is missing.
+    NoPermission = 77,
+    /// The configuration has errors.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs the program with the arguments it was started with.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed standard output is no reason to fail differently.
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            return exit.into();
+        }
+    };
+    arguments.color.write_global();
+    run(arguments.verb).into()
+}
+
+fn run(verb: Option<Verb>) -> Exit {
+    match verb {
+        None => serve::demonstrate(),
+        Some(Verb::Serve(what)) => serve::serve(&what),
+        Some(Verb::Launcher(what)) => launcher::launch(&what),
+        Some(Verb::Check { config, strict }) => {
+            let warnings = if strict {
+                check::Warnings::Fail
+            } else {
+                check::Warnings::Pass
+            };
+            existing(config, |source| check::check(source, warnings).print())
+        }
+        Some(Verb::Show { config }) => existing(config, |source| show::show(source).print()),
+        Some(Verb::Explain(question)) => existing(question.config.clone(), |source| {
+            explain::explain(&question, source)
+        }),
+    }
+}
+
+/// Goes on with a configuration file that is there.
+fn existing(config: ConfigFile, go_on: impl FnOnce(&Source) -> Exit) -> Exit {
+    match config.source() {
+        Ok(source) => go_on(&source),
+        Err(message) => {
+            eprintln!("pywebd: {message}");
+            Exit::NoInput
+        }
+    }
+}

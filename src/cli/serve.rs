@@ -1,0 +1,212 @@
+//! `pywebd serve`: a launcher, the log, and the server, in this order and in the foreground.
+
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cgi::Gateway,
+    cli::{Exit, arguments::Serve, logging},
+    config::{self, Source},
+    records::{self, writer::Target},
+    server::{Server, Start, error::StartError, launcher::LauncherChild},
+    site::{AccessLog, Log},
+    sys::seqpacket,
+    systemd,
+    transport::Listen,
+};
+
+/// Without a verb: the folder `www` here, as in a fresh clone.
+pub fn demonstrate() -> Exit {
+    if !Path::new("www").is_dir() {
+        eprintln!(
+            "pywebd: there is no folder `www` here to serve; \
+             `pywebd serve DIR` serves another, `pywebd --help` tells more"
+        );
+        return Exit::NoInput;
+    }
+    serve(&Serve {
+        directory: Some("www".into()),
+        listen: Listen::Tcp(([127, 0, 0, 1], 8000).into()),
+        cgi: true,
+        config: None,
+    })
+}
+
+/// Serves until it is told to stop.
+pub fn serve(what: &Serve) -> Exit {
+    let source = match source(what) {
+        Ok(source) => source,
+        Err((message, exit)) => {
+            eprintln!("pywebd: {message}");
+            return exit;
+        }
+    };
+    let loaded = config::load(&source, &config::environment::variable);
+    anstream::eprint!("{}", loaded.report.render());
+    let Some(snapshot) = loaded.snapshot else {
+        return Exit::Config;
+    };
+    // The launcher is a process of its own, started while this one is small and has one thread.
+    let (launcher, gateway) = match start_launcher(what) {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("pywebd: starting the launcher: {error}");
+            return Exit::OsError;
+        }
+    };
+    logging::start(snapshot.log.level);
+    let (sink, records) = records::queue();
+    let writer = records::writer::start(records, record_target(&snapshot.log));
+    let start = Start {
+        source,
+        snapshot,
+        files: loaded.files,
+        sockets: systemd::sockets::passed().unwrap_or_default(),
+        gateway: gateway.clone(),
+        sink,
+    };
+    let exit = match Server::start(start) {
+        Ok(server) => run(what, server, &gateway),
+        Err(error) => {
+            eprintln!("pywebd: {error}");
+            exit_of(&error)
+        }
+    };
+    drop(launcher);
+    if let Ok(writer) = writer {
+        // Every sink is gone with the server: what is queued is written, and the writer ends.
+        let _ = writer.join();
+    }
+    exit
+}
+
+fn run(what: &Serve, server: Server, gateway: &Gateway) -> Exit {
+    // From here on both processes have read the configuration.
+    if let Err(error) = gateway.reload() {
+        eprintln!("pywebd: the launcher is not ready: {error}");
+        return Exit::OsError;
+    }
+    announce(what, &server);
+    match server.run() {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            tracing::error!("{error}");
+            Exit::Software
+        }
+    }
+}
+
+/// Where the configuration comes from. A relative directory is made absolute here, so that the
+/// launcher and scripts see the same path.
+pub fn source(what: &Serve) -> Result<Source, (String, Exit)> {
+    if let Some(file) = &what.config {
+        if !file.exists() {
+            return Err((format!("{}: no such file", file.display()), Exit::NoInput));
+        }
+        return Ok(Source::File(file.clone()));
+    }
+    let named = what.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+    match std::fs::canonicalize(&named) {
+        Ok(root) if root.is_dir() => Ok(Source::Directory {
+            root,
+            listen: what.listen.clone(),
+            cgi: what.cgi,
+            env: state_directory(),
+        }),
+        Ok(_) => Err((
+            format!("{}: not a directory", named.display()),
+            Exit::NoInput,
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err((format!("{}: {error}", named.display()), Exit::NoPermission))
+        }
+        Err(_) => Err((
+            format!("{}: no such directory", named.display()),
+            Exit::NoInput,
+        )),
+    }
+}
+
+/// A place for what scripts keep, by the name systemd gives it to services.
+fn state_directory() -> Vec<(String, String)> {
+    let base = std::env::var("XDG_STATE_HOME")
+        .ok()
+        .or_else(|| Some(std::env::var("HOME").ok()? + "/.local/state"));
+    base.into_iter()
+        .map(|base| ("STATE_DIRECTORY".to_owned(), base + "/pywebd"))
+        .collect()
+}
+
+fn start_launcher(what: &Serve) -> std::io::Result<(LauncherChild, Gateway)> {
+    let listener = seqpacket::Listener::bind_abstract()?;
+    let gateway = Gateway {
+        launcher: listener.address()?,
+    };
+    let child = LauncherChild::start(listener.into(), &launcher_arguments(what))?;
+    Ok((child, gateway))
+}
+
+fn launcher_arguments(what: &Serve) -> Vec<OsString> {
+    let parent = std::process::id().to_string();
+    let mut arguments: Vec<OsString> = vec!["launcher".into(), "--parent".into(), parent.into()];
+    if let Some(config) = &what.config {
+        arguments.extend(["--config".into(), config.into()]);
+        return arguments;
+    }
+    arguments.extend(["--listen".into(), what.listen.to_string().into()]);
+    if what.cgi {
+        arguments.push("--cgi".into());
+    }
+    if let Some(directory) = &what.directory {
+        arguments.extend(["--".into(), directory.into()]);
+    }
+    arguments
+}
+
+fn record_target(log: &Log) -> Target {
+    let journal = match log.access {
+        AccessLog::Off => return Target::Nowhere,
+        AccessLog::Stderr => false,
+        AccessLog::Journal => true,
+        AccessLog::Auto => logging::under_journal(),
+    };
+    if !journal {
+        return Target::Stderr;
+    }
+    Target::journal().unwrap_or_else(|error| {
+        tracing::warn!("no journal to write access records to, using stderr: {error}");
+        Target::Stderr
+    })
+}
+
+/// Says where the site is and how to stop, to a person who started it by hand.
+fn announce(what: &Serve, server: &Server) {
+    let what = match (&what.directory, &what.config) {
+        (_, Some(config)) => config.display().to_string(),
+        (Some(directory), None) => directory.display().to_string(),
+        (None, None) => ".".to_owned(),
+    };
+    let mut out = std::io::stdout().lock();
+    for address in server.addresses() {
+        let url = match address {
+            Listen::Tcp(address) if address.ip().is_unspecified() => {
+                format!("http://localhost:{}/", address.port())
+            }
+            Listen::Tcp(address) => format!("http://{address}/"),
+            Listen::Unix(_) => address.to_string(),
+        };
+        // Nobody reads it when standard output is closed.
+        let _ = writeln!(out, "Serving {what} at {url}");
+    }
+    let _ = writeln!(out, "Ctrl-C stops.");
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::BindPermission(_) => Exit::NoPermission,
+        _ => Exit::OsError,
+    }
+}

@@ -1,0 +1,83 @@
+//! One connection of the network process: one script, from the request to its end.
+
+use std::{io, os::fd::OwnedFd, time::Instant};
+
+use rustix::io::Errno;
+
+use crate::{
+    cgi::wire::{Refusal, Reply, Request},
+    launcher::child::Child,
+    sys::seqpacket::Socket,
+};
+
+/// A connection, or what it leaves behind.
+#[derive(Debug)]
+pub struct Connection {
+    /// Absent when the peer has left or was shown the door.
+    pub peer: Option<Socket>,
+    /// The script, from its start until it is reaped.
+    pub child: Option<Child>,
+}
+
+impl Connection {
+    /// A connection that has asked for nothing yet.
+    pub fn new(peer: Socket) -> Self {
+        Self {
+            peer: Some(peer),
+            child: None,
+        }
+    }
+
+    /// The next request with its descriptors. Absent when there is none; what is not a request
+    /// and what cannot be received has been dealt with then.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<(Request, Vec<OwnedFd>)> {
+        match self.peer.as_ref()?.recv(buffer) {
+            Ok((0, _)) => self.hang_up(),
+            Ok((length, fds)) => match Request::decode(&buffer[..length]) {
+                Ok(request) => return Some((request, fds)),
+                Err(error) => self.reject(error.to_string()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.reject(error.to_string());
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+                tracing::warn!("receiving a script's streams: {error}");
+                self.reply(&Reply::Refused(Refusal::System {
+                    step: "recvmsg".into(),
+                    errno: Errno::MFILE.raw_os_error(),
+                }));
+            }
+            Err(_) => self.hang_up(),
+        }
+        None
+    }
+
+    /// Sends a reply. A peer that does not take it at once has stopped reading, and is let go.
+    pub fn reply(&mut self, reply: &Reply) {
+        let Some(peer) = &self.peer else { return };
+        let sent = reply
+            .encode()
+            .map_err(io::Error::other)
+            .and_then(|datagram| peer.send(&datagram, &[]));
+        if let Err(error) = sent {
+            tracing::debug!("a reply was not taken: {error}");
+            self.hang_up();
+        }
+    }
+
+    /// Answers what is no request here, and closes the connection.
+    pub fn reject(&mut self, reason: String) {
+        tracing::warn!("the launcher was asked what it does not understand: {reason}");
+        self.reply(&Reply::Refused(Refusal::Malformed(reason)));
+        self.hang_up();
+    }
+
+    /// Closes the connection, which ends the script.
+    fn hang_up(&mut self) {
+        self.peer = None;
+        if let Some(child) = &mut self.child {
+            child.terminate(Instant::now());
+        }
+    }
+}

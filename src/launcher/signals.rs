@@ -1,0 +1,64 @@
+//! The signals that the launcher lives by: SIGTERM, which ends it, and SIGCHLD.
+//!
+//! A terminal sends SIGINT and SIGHUP to every process of the foreground. Those are for the
+//! network process, which decides what becomes of the scripts; here they are ignored.
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM},
+    flag, low_level,
+};
+
+use crate::sys::signals::ignore;
+
+/// Becomes readable with every signal.
+#[derive(Debug)]
+pub struct Signals {
+    woken: UnixStream,
+    stop: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Sets up the handlers of this process.
+    pub fn receive() -> io::Result<Self> {
+        let (woken, waker) = UnixStream::pair()?;
+        woken.set_nonblocking(true)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        // In this order: who is woken finds the flag set.
+        flag::register(SIGTERM, Arc::clone(&stop))?;
+        low_level::pipe::register(SIGTERM, waker.try_clone()?)?;
+        low_level::pipe::register(SIGCHLD, waker)?;
+        for signal in [SIGINT, SIGHUP, SIGPIPE] {
+            ignore(signal)?;
+        }
+        Ok(Self { woken, stop })
+    }
+
+    /// Is unreadable from now on until the next signal.
+    pub fn drain(&mut self) {
+        let mut bytes = [0; 64];
+        while let Ok(1..) = self.woken.read(&mut bytes) {}
+    }
+
+    /// Whether SIGTERM has come.
+    pub fn tell_to_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.woken.as_fd()
+    }
+}

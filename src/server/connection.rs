@@ -1,0 +1,199 @@
+//! One connection from its first byte to its last.
+//!
+//! hyper frames the messages; this module gives it the stream, calls the service for each
+//! request, ends clients that are too slow, and answers what is no request at all.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use http::StatusCode;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use crate::{
+    records::{ConnectionRecord, Record},
+    server::{refusal, worker::Shared},
+    service,
+    site::Limits,
+    transport::{
+        Address, Connection, Remote,
+        deadline::Deadline,
+        progress::{Overdue, Patience},
+        stream::{Socket, State, Stream},
+    },
+};
+
+/// How long the end of a refused connection may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How a connection ended.
+enum End {
+    /// Both sides were done, or the client left between two requests.
+    Finished,
+    /// The client was too slow.
+    Overdue(Overdue),
+    /// What came was no request, or the connection broke.
+    Broken(hyper::Error),
+}
+
+/// Turns a connection away that is over the limit.
+pub fn shed(worker: &Shared, socket: &Socket, remote: Remote<Address>) {
+    // As much as the kernel takes at once: nobody waits for a client that is not served.
+    let _ = rustix::io::write(
+        socket,
+        refusal::answer(StatusCode::SERVICE_UNAVAILABLE).as_bytes(),
+    );
+    let _ = socket.shutdown();
+    worker
+        .service
+        .sink
+        .send(Record::Connection(ConnectionRecord {
+            time: std::time::SystemTime::now(),
+            remote,
+            line: Vec::new(),
+            status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+            reason: "more connections than `connections` in [limits]".to_owned(),
+        }));
+}
+
+/// Serves a connection until it ends, and writes down one that carried no request.
+pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<Socket>) {
+    let state = Rc::new(State::default());
+    let limits = worker.current.snapshot().limits.clone();
+    let requests = Cell::new(0);
+    let origin = service::Origin {
+        connection: Arc::clone(&connection),
+        socket: Rc::clone(&socket),
+        state: Rc::clone(&state),
+    };
+    let service = service_fn(|request| {
+        state.progress.answering();
+        requests.set(requests.get() + 1);
+        let (worker, origin, number) = (Rc::clone(&worker), origin.clone(), requests.get());
+        async move {
+            let snapshot = worker.current.snapshot();
+            let respond = service::respond(&worker.service, snapshot, origin, number, request);
+            Ok::<_, std::convert::Infallible>(respond.await)
+        }
+    });
+    let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
+    let mut http = builder(&limits).serve_connection(stream, service);
+    let mut deadline = Deadline::new(patience(&limits));
+    let mut drain = pin!(worker.drain.notified());
+    let mut draining = worker.draining.get();
+    let end = poll_fn(|context| {
+        if std::mem::take(&mut draining) || drain.as_mut().poll(context).is_ready() {
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
+            return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
+        }
+        deadline.poll(context, &state.progress).map(End::Overdue)
+    });
+    let end = end.await;
+    let unread = http.into_parts().read_buf;
+    let ending = Ending {
+        socket: &socket,
+        unread: &unread,
+        refused: state.refusal.get(),
+        requests: requests.get(),
+    };
+    if let Some((status, reason)) = ending.conclude(end).await {
+        worker
+            .service
+            .sink
+            .send(Record::Connection(ConnectionRecord {
+                time: std::time::SystemTime::now(),
+                remote: connection.remote,
+                line: refusal::line(&unread).to_vec(),
+                status: status.map(|status| status.as_u16()),
+                reason,
+            }));
+    }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // Whether a client that closed its sending side has left is for the service to say.
+        .half_close(true)
+        .max_headers(limits.request_headers)
+        .max_header_size(limits.request_head_size)
+        .max_buf_size(limits.request_head_size.max(8 * 1024))
+        // Deadlines are ours: see `transport::deadline`.
+        .header_read_timeout(None);
+    builder
+}
+
+fn patience(limits: &Limits) -> Patience {
+    Patience {
+        idle: limits.idle_timeout,
+        head: limits.request_head_timeout,
+        response: limits.response_timeout,
+    }
+}
+
+/// What is left to do when hyper is done with a connection.
+struct Ending<'c> {
+    socket: &'c Socket,
+    unread: &'c [u8],
+    refused: Option<StatusCode>,
+    requests: u32,
+}
+
+impl Ending<'_> {
+    /// Answers what was no request and closes; returns the status and the reason to write down.
+    async fn conclude(&self, end: End) -> Option<(Option<StatusCode>, String)> {
+        match end {
+            End::Finished => {
+                let _ = self.socket.shutdown();
+                let silent = self.requests == 0;
+                silent.then(|| (None, "the connection carried no request".to_owned()))
+            }
+            End::Overdue(Overdue::Head) => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                self.refuse(status).await;
+                let reason = "the request's head did not end within `request-head-timeout`";
+                Some((Some(status), reason.to_owned()))
+            }
+            End::Overdue(Overdue::Idle) => {
+                let _ = self.socket.shutdown();
+                let silent = self.requests == 0;
+                silent.then(|| (None, "no request came within `idle-timeout`".to_owned()))
+            }
+            // The access record of the request tells that it is incomplete.
+            End::Overdue(Overdue::Response) => None,
+            End::Broken(error) => {
+                if let Some(status) = refusal::status(&error, self.refused, self.unread) {
+                    self.refuse(status).await;
+                    let reason = refusal::reason(&error, status, self.unread);
+                    return Some((Some(status), reason));
+                }
+                let reason = format!("the connection broke: {error}");
+                (self.requests == 0).then_some((None, reason))
+            }
+        }
+    }
+
+    /// Sends the page, ends our direction, and reads what the client still sends for a moment: a
+    /// close with unread bytes would make the kernel send a reset, and the client lose the page.
+    async fn refuse(&self, status: StatusCode) {
+        let answer = refusal::answer(status);
+        let farewell = async {
+            self.socket.write_all(answer.as_bytes()).await?;
+            self.socket.shutdown()?;
+            self.socket.discard(64 * 1024).await
+        };
+        // A client that does not take its refusal is closed all the same.
+        let _: Result<io::Result<()>, _> = timeout(FAREWELL, farewell).await;
+    }
+}

@@ -1,0 +1,56 @@
+//! Why the server did not start.
+
+use std::io;
+
+use crate::transport::Listen;
+
+/// The server cannot start; one line says why.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another program listens there.
+    #[error("cannot listen on {0}: the address is in use by another program")]
+    AddressInUse(Listen),
+    /// The address is not one of this machine's.
+    #[error("cannot listen on {0}: no network interface of this machine has this address")]
+    NoSuchAddress(Listen),
+    /// A low port, or a socket's directory that is not ours.
+    #[error(
+        "cannot listen on {0}: permission denied (ports below 1024 need root, \
+         CAP_NET_BIND_SERVICE, or a socket passed by systemd)"
+    )]
+    BindPermission(Listen),
+    /// Anything else about a listener.
+    #[error("cannot listen on {listen}: {error}")]
+    Bind {
+        /// The address.
+        listen: Listen,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("{action}: {error}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+}
+
+impl StartError {
+    /// A refusal of the operating system.
+    pub fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { action, error }
+    }
+
+    /// A listener that could not be had.
+    pub fn bind(listen: &Listen, error: io::Error) -> Self {
+        let listen = listen.clone();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse(listen),
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(listen),
+            io::ErrorKind::PermissionDenied => Self::BindPermission(listen),
+            _ => Self::Bind { listen, error },
+        }
+    }
+}

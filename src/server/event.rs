@@ -1,0 +1,46 @@
+//! What the server's loop waits for, and signals as such events.
+
+use std::{io, sync::mpsc::Sender, thread};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+/// Something that changes the server's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// SIGTERM, SIGINT: finish and end.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// A file of the configuration changed.
+    Changed,
+    /// A worker has ended, on its own accord or by a panic.
+    WorkerEnded,
+}
+
+/// Turns signals into events from now on, on a thread of its own.
+pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in &mut signals {
+                let event = match signal {
+                    SIGHUP if !lost_terminal() => Event::Reload,
+                    _ => Event::Stop,
+                };
+                if events.send(event).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Whether a SIGHUP means what its name says: the terminal that the server was started in is gone.
+fn lost_terminal() -> bool {
+    use rustix::{io::Errno, termios::tcgetattr};
+    matches!(tcgetattr(rustix::stdio::stdin()), Err(Errno::IO))
+}

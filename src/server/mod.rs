@@ -1,0 +1,198 @@
+//! The network process: one loop over events owns the listeners, the snapshot and the workers.
+//!
+//! Requests never pass through here. Only this loop changes the server's state.
+
+mod connection;
+pub mod current;
+pub mod error;
+pub mod event;
+pub mod launcher;
+mod listener;
+mod refusal;
+mod reload;
+mod watch;
+mod worker;
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use crate::{
+    cgi::Gateway, config, records::Sink, service::Service, site::Snapshot, systemd,
+    transport::Listen,
+};
+
+use current::Current;
+use error::StartError;
+use event::Event;
+use listener::Listener;
+use watch::Watch;
+use worker::{Counters, Worker};
+
+/// How long requests in flight may take to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Everything the server is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// Where the configuration came from, to read it again.
+    pub source: config::Source,
+    /// The configuration as loaded.
+    pub snapshot: Snapshot,
+    /// The files it was read from.
+    pub files: Vec<PathBuf>,
+    /// Listening sockets that were passed in.
+    pub sockets: Vec<OwnedFd>,
+    /// The way to the launcher.
+    pub gateway: Gateway,
+    /// Where records go.
+    pub sink: Sink,
+}
+
+/// A worker ended while the server ran: its connections are lost, and its share of new ones would
+/// be. The server stops, to be started again.
+#[derive(Debug, thiserror::Error)]
+#[error("a worker has ended unexpectedly")]
+pub struct WorkerLost;
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    source: config::Source,
+    current: Current,
+    gateway: Gateway,
+    listeners: Vec<Arc<Listener>>,
+    workers: Vec<Worker>,
+    watch: Watch,
+    events: Receiver<Event>,
+}
+
+impl Server {
+    /// Binds, starts the workers, and takes signals from now on.
+    pub fn start(start: Start) -> Result<Self, StartError> {
+        let mut sockets = start.sockets;
+        let listeners = Listener::all(&start.snapshot.listen, &[], &mut sockets)?;
+        for socket in sockets {
+            tracing::warn!("a passed socket is not in `listen`, and not used: {socket:?}");
+        }
+        let (sender, events) = channel();
+        event::watch_signals(sender.clone()).map_err(StartError::system("taking signals"))?;
+        let mut watch = Watch::start(sender.clone());
+        watch.follow(&start.files);
+        let count = worker_count(&start.snapshot);
+        let current = Current::new(Arc::new(start.snapshot));
+        let service = Service {
+            gateway: start.gateway.clone(),
+            sink: start.sink,
+        };
+        let workers = start_workers(count, &current, &service, &sender)?;
+        for worker in &workers {
+            worker.listen(&listeners);
+        }
+        Ok(Self {
+            source: start.source,
+            current,
+            gateway: start.gateway,
+            listeners,
+            workers,
+            watch,
+            events,
+        })
+    }
+
+    /// Where the server listens, with the ports that were found.
+    pub fn addresses(&self) -> impl Iterator<Item = &Listen> {
+        self.listeners.iter().map(|listener| &listener.bound)
+    }
+
+    /// Serves until it is told to stop, then lets requests in flight finish.
+    pub fn run(mut self) -> Result<(), WorkerLost> {
+        systemd::notify::ready(&self.status());
+        let outcome = self.obey();
+        systemd::notify::stopping();
+        for worker in &self.workers {
+            worker.drain(GRACE);
+        }
+        for worker in self.workers {
+            worker.join();
+        }
+        outcome
+    }
+
+    fn obey(&mut self) -> Result<(), WorkerLost> {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Reload | Event::Changed) => self.reload(),
+                Ok(Event::Stop) => {
+                    tracing::info!("stopping: requests in flight finish");
+                    return Ok(());
+                }
+                Ok(Event::WorkerEnded) | Err(_) => return Err(WorkerLost),
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        systemd::notify::reloading();
+        match reload::reload(&self.source, &self.listeners, &self.gateway, &self.current) {
+            Ok(reloaded) => {
+                self.listeners = reloaded.listeners;
+                for worker in &self.workers {
+                    worker.listen(&self.listeners);
+                }
+                self.watch.follow(&reloaded.files);
+                for warning in &reloaded.report.diagnostics {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!("configuration reloaded");
+                systemd::notify::ready(&self.status());
+            }
+            Err((error, files)) => {
+                // What was broken is mended in the files that were read now.
+                self.watch.follow(&files);
+                for line in error.to_string().lines() {
+                    tracing::error!("configuration not reloaded: {line}");
+                }
+                systemd::notify::ready(&format!("Reload failed: {error}"));
+            }
+        }
+    }
+
+    fn status(&self) -> String {
+        let sites = self.current.snapshot().sites.len();
+        let addresses: Vec<String> = self.addresses().map(Listen::to_string).collect();
+        format!("Serving {sites} sites on {}", addresses.join(", "))
+    }
+}
+
+fn start_workers(
+    count: usize,
+    current: &Current,
+    service: &Service,
+    events: &Sender<Event>,
+) -> Result<Vec<Worker>, StartError> {
+    let counters = Arc::new(Counters::default());
+    (1..=count)
+        .map(|number| {
+            Worker::start(
+                number,
+                current.clone(),
+                service.clone(),
+                Arc::clone(&counters),
+                events.clone(),
+            )
+        })
+        .collect()
+}
+
+/// A worker for each processor, unless the configuration says otherwise.
+fn worker_count(snapshot: &Snapshot) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    snapshot.workers.unwrap_or_else(processors)
+}

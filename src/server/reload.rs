@@ -1,0 +1,78 @@
+//! Another configuration, as one transaction: load, bind, ask the launcher, swap.
+//!
+//! Whatever fails before the swap leaves everything as it was.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use crate::{
+    cgi::Gateway,
+    config::{self, Report},
+    server::{current::Current, error::StartError, listener::Listener},
+    site::Snapshot,
+};
+
+/// What a successful reload changed.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The listeners of the new configuration.
+    pub listeners: Vec<Arc<Listener>>,
+    /// The files to watch.
+    pub files: Vec<std::path::PathBuf>,
+    /// Warnings.
+    pub report: Report,
+}
+
+/// Why the old configuration stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The new one has errors.
+    #[error("{}", lines(.0))]
+    Configuration(Report),
+    /// A new listener cannot be had.
+    #[error(transparent)]
+    Listener(#[from] StartError),
+    /// The launcher does not take it.
+    #[error("the launcher does not take the configuration: {0}")]
+    Launcher(String),
+}
+
+/// One line for each finding, as the log takes them.
+fn lines(report: &Report) -> String {
+    let lines: Vec<String> = report.diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Reads the configuration again and puts it in force.
+pub fn reload(
+    source: &config::Source,
+    running: &[Arc<Listener>],
+    gateway: &Gateway,
+    current: &Current,
+) -> Result<Reloaded, (ReloadError, Vec<std::path::PathBuf>)> {
+    let loaded = config::load(source, &config::environment::variable);
+    let Some(snapshot) = loaded.snapshot else {
+        return Err((ReloadError::Configuration(loaded.report), loaded.files));
+    };
+    match prepare(&snapshot, running, gateway) {
+        Ok(listeners) => {
+            current.swap(Arc::new(snapshot));
+            Ok(Reloaded {
+                listeners,
+                files: loaded.files,
+                report: loaded.report,
+            })
+        }
+        Err(error) => Err((error, loaded.files)),
+    }
+}
+
+fn prepare(
+    snapshot: &Snapshot,
+    running: &[Arc<Listener>],
+    gateway: &Gateway,
+) -> Result<Vec<Arc<Listener>>, ReloadError> {
+    let mut passed: Vec<OwnedFd> = Vec::new();
+    let listeners = Listener::all(&snapshot.listen, running, &mut passed)?;
+    gateway.reload().map_err(ReloadError::Launcher)?;
+    Ok(listeners)
+}
