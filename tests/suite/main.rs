@@ -1,0 +1,21 @@
+//! The integration suite: one binary that starts the real `pywebd` on a free loopback port, with
+//! real files and scripts, and looks at the bytes a client sees.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+/// Configurations and what is said of them.
+mod config;
+/// Files, their metadata, ranges, preconditions, listings and containment.
+mod files;
+/// Requests that are none, limits of connections, and what is written down of them.
+mod protocol;
+/// Scripts: variables, answers, streams, ends.
+mod scripts;
+/// Start, errors at the start, stop and reload.
+mod serve;
+/// Virtual hosts.
+mod virtual_host;
+/// The welcome site of the repository.
+mod welcome;

@@ -1,0 +1,81 @@
+//! A site in a temporary directory, the real server over it, and a client that shows every byte.
+
+mod client;
+mod server;
+
+pub use client::Connection;
+pub use server::Server;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// A temporary directory with a site and, if wanted, a configuration.
+pub struct Site {
+    directory: tempfile::TempDir,
+}
+
+impl Site {
+    /// An empty site.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(directory.path().join("root")).expect("the root");
+        Self { directory }
+    }
+
+    /// The directory around the root: configurations and what must not be served lie there.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The root.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// A file below the root.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        write(&self.root().join(name), content.as_ref());
+        self
+    }
+
+    /// An executable below the root.
+    pub fn script(self, name: &str, content: &str) -> Self {
+        let path = self.root().join(name);
+        write(&path, content.as_bytes());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the execute bit");
+        self
+    }
+
+    /// Serves the root with `pywebd serve ROOT --cgi`.
+    pub fn serve(self) -> Server {
+        let root = self.root();
+        let root = root.to_str().expect("a path in UTF-8");
+        Server::start(&["serve", root, "--cgi", "--listen", "127.0.0.1:0"]).keep(self)
+    }
+
+    /// Serves a configuration, in which `ROOT` stands for the root and a listener on a free port
+    /// is added.
+    pub fn configured(self, sites: &str) -> Server {
+        let config = self.config(sites);
+        let config = config.to_str().expect("a path in UTF-8");
+        Server::start(&["serve", "--config", config]).keep(self)
+    }
+
+    /// Writes the configuration of [`Self::configured`] and returns its path.
+    pub fn config(&self, sites: &str) -> PathBuf {
+        let path = self.directory().join("pywebd.toml");
+        let root = self.root();
+        let sites = sites.replace("ROOT", root.to_str().expect("a path in UTF-8"));
+        let text = format!("version = 1\nserver.listen = [\"127.0.0.1:0\"]\n{sites}");
+        write(&path, text.as_bytes());
+        path
+    }
+}
+
+fn write(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a parent")).expect("the directories");
+    fs::write(path, content).expect("the file");
+}

@@ -1,0 +1,216 @@
+//! The real program, started as a person would, ended by its process id.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Condvar, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Instant,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    Site,
+    client::{Connection, HANG, Response},
+};
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Log,
+    site: Option<Site>,
+}
+
+/// What a program that ended by itself left behind.
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pywebd"));
+    command
+        .args(arguments)
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// Starts the server and waits for the address it prints.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).spawn().expect("the program starts");
+        let log = Log::follow(child.stderr.take().expect("its stderr"));
+        let printed = lines(child.stdout.take().expect("its stdout"));
+        let Ok(line) = printed.recv_timeout(HANG) else {
+            panic!("no address was printed; the log: {}", log.text());
+        };
+        let address = line
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next())
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self {
+            child,
+            address,
+            log,
+            site: None,
+        }
+    }
+
+    /// Runs the program to its end.
+    pub fn run(arguments: &[&str]) -> Outcome {
+        let output = command(arguments).output().expect("the program starts");
+        Outcome {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(super) fn keep(mut self, site: Site) -> Self {
+        self.site = Some(site);
+        self
+    }
+
+    /// The site it serves.
+    pub fn site(&self) -> &Site {
+        self.site.as_ref().expect("a server with a site")
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// The answer to a GET for a target, on a connection of its own.
+    pub fn get(&self, target: &str) -> Response {
+        self.request("GET", target, "", "")
+    }
+
+    /// The answer to a request; `fields` are lines with their ends.
+    pub fn request(&self, method: &str, target: &str, fields: &str, content: &str) -> Response {
+        let length = if content.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", content.len())
+        };
+        let mut connection = self.connect();
+        connection.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             {fields}{length}\r\n{content}"
+        ));
+        connection.response_to(method)
+    }
+
+    /// Sends raw bytes and returns all that comes until the server closes.
+    pub fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        let answer = self.connect().send(bytes).read_to_end();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Waits until the log has a line with all of `parts`, and returns it.
+    pub fn logged(&self, parts: &[&str]) -> String {
+        self.log.wait_for(parts)
+    }
+
+    /// The process id of the server's one child, the launcher.
+    pub fn launcher(&self) -> u32 {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.expect("the server runs");
+        children.trim().parse().expect("exactly one child")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the server runs");
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end(mut self, signal: Signal) -> Outcome {
+        self.signal(signal);
+        let status = self.wait();
+        Outcome {
+            status,
+            stdout: String::new(),
+            stderr: self.log.text(),
+        }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return status;
+            }
+            assert!(start.elapsed() < HANG, "the server does not end");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of the log, as they come.
+struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Log {
+    fn follow(stderr: impl Read + Send + 'static) -> Self {
+        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let log = Self(Arc::clone(&shared));
+        thread::spawn(move || {
+            for line in lines(stderr) {
+                shared.0.lock().expect("no panic").push(line);
+                shared.1.notify_all();
+            }
+        });
+        log
+    }
+
+    fn wait_for(&self, parts: &[&str]) -> String {
+        let found = |lines: &Vec<String>| {
+            let has = |line: &&String| parts.iter().all(|part| line.contains(part));
+            lines.iter().find(has).cloned()
+        };
+        let lines = self.0.0.lock().expect("no panic");
+        let wait = self
+            .0
+            .1
+            .wait_timeout_while(lines, HANG, |lines| found(lines).is_none());
+        let (lines, _) = wait.expect("no panic");
+        found(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in {lines:#?}"))
+    }
+
+    fn text(&self) -> String {
+        self.0.0.lock().expect("no panic").join("\n")
+    }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    receiver
+}
