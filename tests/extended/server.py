@@ -32,12 +32,16 @@ class Server:
         printed = self.process.stdout.readline()
         self.url = re.search(r"http://\S+/", printed).group()
         self.host, self.port = re.search(r"//([^:/]+):(\d+)/", self.url).groups()
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self.reader = threading.Thread(target=self._read_log)
+        self.reader.start()
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
         assert self.process.wait(HANG) == 0, "the server did not end well"
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
         self.state.cleanup()
 
     def _read_log(self):

@@ -39,12 +39,15 @@ class Browser:
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         session = self.call("POST", "", {"capabilities": {"alwaysMatch": wanted}})
         self.base += "/" + session["sessionId"]
+        # A click returns before the next page is there: elements are waited for.
+        self.call("POST", "/timeouts", {"implicit": HANG * 1000})
         return self
 
     def __exit__(self, *_):
         self.call("DELETE", "")
         self.driver.terminate()
         self.driver.wait(HANG)
+        self.driver.stdout.close()
         self.profile.cleanup()
 
     def call(self, method, path, data=None):
@@ -61,7 +64,9 @@ class Browser:
         return self.call("POST", "/execute/sync", {"script": script, "args": []})
 
     def element(self, selector):
-        found = self.call("POST", "/element", {"using": "css selector", "value": selector})
+        """The first element for a CSS selector, or for an XPath expression."""
+        using = "xpath" if selector.startswith("//") else "css selector"
+        found = self.call("POST", "/element", {"using": using, "value": selector})
         return "/element/" + next(iter(found.values()))
 
     def type(self, selector, text):
@@ -87,7 +92,7 @@ class Welcome(unittest.TestCase):
 
             browser.type("input[name=firstname]", NAME)
             browser.click("form button")
-            self.assertIn(NAME, browser.text("body"))
+            self.assertIn(NAME, browser.text("//h1[starts-with(., 'Hello')]"))
             self.assertEqual(browser.run("return document.querySelectorAll('b').length"), 0)
             server.logged("POST /cgi-bin/post.py", "200")
 

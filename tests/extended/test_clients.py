@@ -76,9 +76,10 @@ class Clients(unittest.TestCase):
     def test_curl_is_told_when_it_has_the_file_already(self):
         with tempfile.TemporaryDirectory() as directory:
             tag = str(Path(directory) / "tag")
-            curl("--etag-save", tag, self.url("a.txt"))
+            file = str(Path(directory) / "a.txt")
+            curl("--etag-save", tag, "--remote-time", "-o", file, self.url("a.txt"))
             self.assertEqual(curl("--etag-compare", tag, self.url("a.txt")), b"")
-            self.assertEqual(curl("--time-cond", "now", self.url("a.txt")), b"")
+            self.assertEqual(curl("--time-cond", file, self.url("a.txt")), b"")
 
     def test_curl_uploads_with_and_without_a_length(self):
         expected = hashlib.sha256(LARGE).hexdigest().encode()
