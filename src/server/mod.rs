@@ -167,7 +167,8 @@ impl Server {
     fn status(&self) -> String {
         let sites = self.current.snapshot().sites.len();
         let addresses: Vec<String> = self.addresses().map(Listen::to_string).collect();
-        format!("Serving {sites} sites on {}", addresses.join(", "))
+        let plural = if sites == 1 { "" } else { "s" };
+        format!("Serving {sites} site{plural} on {}", addresses.join(", "))
     }
 }
 

@@ -6,11 +6,15 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::server::event::Event;
@@ -26,14 +30,17 @@ const AT_MOST: Duration = Duration::from_secs(2);
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
+    followed: Arc<ArcSwap<BTreeSet<PathBuf>>>,
 }
 
 impl Watch {
     /// Begins to watch nothing; changes will be told to `events`.
     pub fn start(events: Sender<Event>) -> Self {
         let (sender, changes) = channel();
+        let followed = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
+        let names = Arc::clone(&followed);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if is_change(&event) {
+            if is_change(&event, &names.load()) {
                 let _ = sender.send(());
             }
         })
@@ -48,15 +55,18 @@ impl Watch {
         Self {
             watcher,
             directories: BTreeSet::new(),
+            followed,
         }
     }
 
-    /// Watches the directories of exactly these files from now on.
+    /// Follows exactly these files, and what appears in those that are directories, from now on.
     pub fn follow(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let wanted: BTreeSet<PathBuf> = files.iter().map(|file| directory(file)).collect();
+        let names: BTreeSet<PathBuf> = files.iter().flat_map(|file| names(file)).collect();
+        let wanted: BTreeSet<PathBuf> = names.iter().map(|name| directory(name)).collect();
+        self.followed.store(Arc::new(names));
         for gone in self.directories.difference(&wanted) {
             // It may be gone from the disk as well.
             let _ = watcher.unwatch(gone);
@@ -71,23 +81,32 @@ impl Watch {
     }
 }
 
-fn directory(file: &Path) -> PathBuf {
-    if file.is_dir() {
-        return file.to_owned();
-    }
-    match file.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => file.to_owned(),
+/// The names by which a file can change: its own, and that of what it is a link to.
+fn names(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let own = std::path::absolute(file).ok();
+    let target = std::fs::canonicalize(file).ok();
+    own.into_iter().chain(target)
+}
+
+fn directory(name: &Path) -> PathBuf {
+    match name.parent() {
+        Some(parent) if !name.is_dir() => parent.to_owned(),
+        _ => name.to_owned(),
     }
 }
 
-/// Reading is no change; a lost event may have been one.
-fn is_change(event: &notify::Result<notify::Event>) -> bool {
-    match event {
-        Ok(event) => event.need_rescan() || !matches!(event.kind, EventKind::Access(_)),
-        Err(_) => true,
-    }
+/// Reading is no change, nor is one of another file nearby, such as our own log; a lost event may
+/// have been one.
+fn is_change(event: &notify::Result<notify::Event>, followed: &BTreeSet<PathBuf>) -> bool {
+    let Ok(event) = event else { return true };
+    let is_followed = |path: &PathBuf| {
+        followed.contains(path)
+            || path
+                .parent()
+                .is_some_and(|parent| followed.contains(parent))
+    };
+    event.need_rescan()
+        || (!matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(is_followed))
 }
 
 /// Turns a burst of changes into one event.
@@ -104,5 +123,46 @@ fn settle(changes: &Receiver<()>, events: &Sender<Event>) {
         if events.send(Event::Changed).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, Event, Flag, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn only_a_change_of_what_is_followed_counts() {
+        let followed = ["/etc/a.toml", "/etc/sites.d"].map(PathBuf::from).into();
+        let changed = EventKind::Modify(ModifyKind::Any);
+        for (kind, path, counts) in [
+            (changed, "/etc/a.toml", true),
+            (changed, "/etc/a.log", false),
+            (
+                EventKind::Create(CreateKind::File),
+                "/etc/sites.d/b.toml",
+                true,
+            ),
+            (
+                EventKind::Create(CreateKind::File),
+                "/etc/sites.d/c/b.toml",
+                false,
+            ),
+            (EventKind::Access(AccessKind::Any), "/etc/a.toml", false),
+        ] {
+            let event = Event::new(kind).add_path(path.into());
+            assert_eq!(is_change(&Ok(event), &followed), counts, "{kind:?} {path}");
+        }
+    }
+
+    #[test]
+    fn a_lost_event_counts() {
+        let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+        assert!(is_change(&Ok(lost), &BTreeSet::new()));
+        assert!(is_change(
+            &Err(notify::Error::generic("overflow")),
+            &BTreeSet::new()
+        ));
     }
 }
