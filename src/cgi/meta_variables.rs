@@ -14,19 +14,12 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{
-    cgi::{Options, locate::Script},
+    cgi::{Options, locate::Script, wire::FIXED_VARIABLES},
     semantics::target::Target,
     transport::Connection,
 };
 
 const SOFTWARE: &str = concat!("pywebd/", env!("CARGO_PKG_VERSION"));
-
-/// Where scripts find programs that they name without a path.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// UTF-8 without a country's customs. `LC_ALL` stays unset: it would overrule a `LANG` that the
-/// configuration gives.
-const LANG: &str = "C.UTF-8";
 
 /// Fields about the connection that brought the request (RFC 9110 §7.6.1), which the server deals
 /// with. Those that the client lists in `Connection` are passed: nobody may take away fields that
@@ -78,8 +71,9 @@ struct Variables(BTreeMap<Vec<u8>, Vec<u8>>);
 pub fn meta_variables(facts: &Facts<'_>) -> Environment {
     let mut variables = Variables::default();
     let ambiguous = fields(&mut variables, facts);
-    variables.set("PATH", PATH);
-    variables.set("LANG", LANG);
+    for (name, value) in FIXED_VARIABLES {
+        variables.set(name, value);
+    }
     customary(&mut variables, facts);
     for (name, value) in &facts.options.env {
         variables.set(name.as_bytes(), value.as_bytes());

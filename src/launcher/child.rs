@@ -20,7 +20,8 @@ use crate::{
 /// How long a script may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A script that is not reaped yet, so that its process id and group are its own.
+/// A script that is not reaped yet, so that its process id and group are its own. One that is
+/// dropped before its end is killed: nothing outlives the launcher, even one that fails.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
@@ -33,6 +34,7 @@ enum Rung {
     Running,
     Terminated { kill_at: Instant },
     Killed,
+    Reaped,
 }
 
 impl Child {
@@ -78,7 +80,7 @@ impl Child {
     pub fn deadline(&self) -> Option<Instant> {
         match self.rung {
             Rung::Terminated { kill_at } => Some(kill_at),
-            Rung::Running | Rung::Killed => None,
+            Rung::Running | Rung::Killed | Rung::Reaped => None,
         }
     }
 
@@ -91,8 +93,9 @@ impl Child {
     }
 
     /// Kills what is left of the group and reaps the script, which has ended.
-    pub fn bury(self) -> io::Result<Exit> {
+    pub fn bury(mut self) -> io::Result<Exit> {
         self.signal(Signal::KILL);
+        self.rung = Rung::Reaped;
         let ended = wait::reap(self.pid)?;
         Ok(Exit {
             end: match ended.how {
@@ -108,5 +111,13 @@ impl Child {
         // The group is there as long as the script is not reaped. A member that runs as another
         // user cannot be signaled; there is nothing to be done about that here.
         let _ = kill_process_group(self.pid, signal);
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.rung != Rung::Reaped {
+            self.signal(Signal::KILL);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use http::{Method, StatusCode};
 
 use crate::{
-    cgi,
+    cgi::{self, locate::Script},
     files::{self, LocateError},
     fs::Wait,
     semantics::{
@@ -70,7 +70,7 @@ pub fn decide(
     trace.step(|| route_step(route));
     let outcome = match admit(route, question.client, trace) {
         Ok(()) => {
-            let outcome = resource(route_id, route, question, wait)?;
+            let outcome = resource(site, route_id, question, wait)?;
             trace.step(|| resource_step(&outcome, route, question.path));
             outcome
         }
@@ -122,11 +122,12 @@ fn admit(route: &Route, client: Option<IpAddr>, trace: &mut impl Trace) -> Resul
 }
 
 fn resource(
+    site: &Site,
     id: RouteId,
-    route: &Route,
     question: Question<'_>,
     wait: Wait,
 ) -> Result<Result<Resource, Failure>, Undecided> {
+    let route = &site.routes[id];
     Ok(match &route.action {
         Action::Deny => Err(Failure::new(
             StatusCode::FORBIDDEN,
@@ -136,12 +137,32 @@ fn resource(
         Action::Files(options) => file(options, question, wait)?,
         Action::Cgi(options) => {
             match cgi::locate::locate(options, question.path.as_bytes(), wait) {
-                Ok(script) => Ok(Resource::Script(ScriptResource { script, route: id })),
+                Ok(script) => script_resource(site, id, script, question.client),
                 Err(cgi::locate::LocateError::WouldWait) => return Err(Undecided::WouldWait),
                 Err(cgi::locate::LocateError::Failure(failure)) => Err(failure),
             }
         }
     })
+}
+
+/// The script under its own rule: a key for the script itself, such as one that denies it, is not
+/// passed by with a path that goes on after its name.
+fn script_resource(
+    site: &Site,
+    id: RouteId,
+    script: Script,
+    client: Option<IpAddr>,
+) -> Result<Resource, Failure> {
+    let own = site.routes.find(&script.name);
+    if own != id {
+        let route = &site.routes[own];
+        admit(route, client, &mut ())?;
+        if !matches!(route.action, Action::Cgi(_)) {
+            let cause = Cause::Denied(route.text.to_string());
+            return Err(Failure::new(StatusCode::FORBIDDEN, cause));
+        }
+    }
+    Ok(Resource::Script(ScriptResource { script, route: own }))
 }
 
 fn file(

@@ -256,7 +256,8 @@ fn close_others() -> Result<(), SpawnError> {
     }
 }
 
-/// All signals are blocked in this thread for as long as this lives.
+/// All signals are blocked in this thread for as long as this lives, but the two that the C
+/// library keeps to itself and sends only to threads of its own process.
 struct BlockedSignals {
     before: libc::sigset_t,
 }

@@ -457,3 +457,33 @@ fn content_over_the_limit_is_413() {
     let response = server.request("POST", "/cgi-bin/script", "", &content);
     assert_eq!(response.status(), 413);
 }
+
+#[test]
+fn a_rule_for_a_script_holds_for_the_paths_below_it() {
+    let echo = format!("{HEADER}echo $KIND");
+    let server = Site::new()
+        .script("cgi-bin/denied", &echo)
+        .script("cgi-bin/limited", &echo)
+        .script("cgi-bin/own", &echo)
+        .configured(
+            "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+             [site.a.path.\"/cgi-bin/\"]\ncgi = true\n\
+             [site.a.path.\"/cgi-bin/denied\"]\ndeny = true\n\
+             [site.a.path.\"/cgi-bin/limited\"]\nallow = [\"10.0.0.0/8\"]\n\
+             [site.a.path.\"/cgi-bin/own\"]\nenv = { KIND = \"mine\" }\n",
+        );
+    for path in ["denied", "denied/info", "limited", "limited/info"] {
+        assert_eq!(
+            server.get(&format!("/cgi-bin/{path}")).status(),
+            403,
+            "{path}"
+        );
+    }
+    for path in ["own", "own/info"] {
+        assert_eq!(
+            server.get(&format!("/cgi-bin/{path}")).text(),
+            "mine\n",
+            "{path}"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Tests of the module above.
+//! Programs started by the test program itself.
 
 use std::{
     fs::File,

@@ -1,0 +1,799 @@
+//! The launcher as a process of its own: the test program started again, to run one test that is
+//! the launcher.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
+    os::{
+        fd::BorrowedFd,
+        unix::fs::{PermissionsExt, symlink},
+    },
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    cgi::{
+        self,
+        wire::{End, Exit, Launch, MAX_MESSAGE, Refusal, Reply, Request},
+    },
+    fs::{Place, Root},
+    site::{
+        Action, Hosts, Key, Limits, Log, Networks, Origin, Route, Routes, Site, policy::AccessLog,
+    },
+    sys::seqpacket::{Address, Listener, Socket},
+};
+
+/// Where the launcher's process finds the site, and who started it.
+const SITE: &str = "PYWEBD_TEST_SITE";
+const PARENT: &str = "PYWEBD_TEST_PARENT";
+
+/// How long a test waits for what comes at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+#[ignore = "it is the process that the others start"]
+fn launcher_process() {
+    let (Some(site), Ok(parent)) = (std::env::var_os(SITE), std::env::var(PARENT)) else {
+        return;
+    };
+    let listener = listener_from_stdin().unwrap();
+    let outcome = run(listener, Some(parent.parse().unwrap()), || {
+        snapshot(Path::new(&site))
+    });
+    std::process::exit(i32::from(outcome.is_err()));
+}
+
+/// The configuration: broken if there is a file `broken`, with another key if there is a
+/// directory `extra`.
+fn snapshot(directory: &Path) -> Result<Snapshot, String> {
+    if let Ok(report) = fs::read_to_string(directory.join("broken")) {
+        return Err(report);
+    }
+    let root = Arc::new(Root::new(directory));
+    let elsewhere = Arc::new(Root::new(directory.join("programs")));
+    let prefix = |text: &str| Key::Prefix(text.as_bytes().into());
+    let exact = |text: &str| Key::Exact(text.as_bytes().into());
+    let route = |key, text: &str, action| Route {
+        key,
+        text: text.into(),
+        origin: origin(),
+        allow: Vec::new(),
+        action,
+    };
+    let cgi = |text: &str, root: &Arc<Root>, strip| {
+        let options = cgi::Options {
+            place: Place {
+                root: Arc::clone(root),
+                strip,
+            },
+            key_length: text.len(),
+            env: vec![("GREETING".into(), "hello".into())],
+            timeout: Duration::from_secs(1),
+            max_time: Duration::from_secs(1),
+            pass_authorization: false,
+        };
+        route(prefix(text), text, Action::Cgi(options))
+    };
+    let mut routes = vec![
+        route(prefix("/"), "/", Action::Deny),
+        cgi("/cgi-bin/", &root, 1),
+        route(exact("/cgi-bin/denied"), "/cgi-bin/denied", Action::Deny),
+        cgi("/elsewhere/", &elsewhere, "/elsewhere/".len()),
+    ];
+    if directory.join("extra").exists() {
+        routes.push(cgi("/extra/", &root, 1));
+    }
+    Ok(with_site(Site {
+        name: "test".into(),
+        origin: origin(),
+        hosts: Vec::new(),
+        canonical: None,
+        listen: Vec::new(),
+        root,
+        trusted: Networks::default(),
+        routes: Routes::new(routes),
+        scripts: Arc::new(cgi::Queue::new(1, 1)),
+    }))
+}
+
+fn origin() -> Origin {
+    Origin {
+        file: "test".into(),
+        line: 0,
+    }
+}
+
+fn with_site(site: Site) -> Snapshot {
+    Snapshot {
+        listen: Vec::new(),
+        workers: None,
+        log: Log {
+            access: AccessLog::Off,
+            level: tracing::Level::INFO,
+        },
+        limits: Limits {
+            request_head_timeout: Duration::MAX,
+            request_body_timeout: Duration::MAX,
+            response_timeout: Duration::MAX,
+            idle_timeout: Duration::MAX,
+            request_head_size: 1,
+            request_headers: 1,
+            request_body_size: 1,
+            connections: 1,
+        },
+        sites: vec![site],
+        hosts: Hosts::default(),
+    }
+}
+
+/// A launcher with a site of its own.
+struct Process {
+    launcher: std::process::Child,
+    address: Address,
+    directory: TempDir,
+}
+
+impl Process {
+    fn start() -> Self {
+        Self::start_for(std::process::id())
+    }
+
+    fn start_for(parent: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["cgi-bin", "programs"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let listener = Listener::bind_abstract().unwrap();
+        let address = listener.address().unwrap();
+        let launcher = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "launcher::tests::launcher_process", "--ignored"])
+            .env(SITE, directory.path())
+            .env(PARENT, parent.to_string())
+            .stdin(OwnedFd::from(listener))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            launcher,
+            address,
+            directory,
+        }
+    }
+
+    /// Adds a script. This process does not write it itself: a child of another test would have
+    /// it open for writing for a moment, and it could not be run.
+    fn script(&self, name: &str, text: &str) {
+        let mut writer = Command::new("/bin/sh")
+            .args(["-c", "cat > $0 && chmod 755 $0"])
+            .arg(self.directory.path().join(name))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = writer.stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        drop(stdin);
+        assert!(writer.wait().unwrap().success());
+    }
+
+    fn connect(&self) -> Socket {
+        Socket::connect(&self.address).unwrap()
+    }
+
+    /// Asks for a script by its URL path, below `/cgi-bin/`.
+    fn launch(&self, name: &str) -> Running {
+        self.launch_as(&launch("test", "/cgi-bin/", name))
+    }
+
+    fn launch_as(&self, launch: &Launch) -> Running {
+        let (stdin, our_stdin) = pipe().unwrap();
+        let (our_stdout, stdout) = pipe().unwrap();
+        let (our_stderr, stderr) = pipe().unwrap();
+        let socket = self.connect();
+        let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        send(&socket, &Request::Launch(launch.clone()), &streams);
+        Running {
+            socket,
+            stdin: our_stdin,
+            stdout: BufReader::new(our_stdout),
+            stderr: our_stderr,
+        }
+    }
+
+    fn refusal(&self, launch: &Launch) -> Refusal {
+        match receive(&self.launch_as(launch).socket) {
+            Reply::Refused(refusal) => refusal,
+            other => panic!("{launch:?}: {other:?}"),
+        }
+    }
+
+    fn reload(&self) -> Reply {
+        let socket = self.connect();
+        send(&socket, &Request::Reload, &[]);
+        receive(&socket)
+    }
+
+    /// The children of the launcher, as their process ids.
+    fn children(&self) -> String {
+        let pid = self.launcher.id();
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let children = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+        threads
+            .map(|thread| children(thread.unwrap()).unwrap())
+            .collect()
+    }
+
+    fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.launcher.id()))
+            .unwrap()
+            .count()
+    }
+
+    /// Waits until something is so; every question has the launcher go once round its loop.
+    fn until(&self, is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "it does not come to be");
+            self.reload();
+        }
+    }
+
+    fn stop(&mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.launcher);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        self.launcher.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.launcher.try_wait() {
+            self.stop();
+        }
+    }
+}
+
+/// A script that was asked for, with our ends of its streams.
+struct Running {
+    socket: Socket,
+    stdin: PipeWriter,
+    stdout: BufReader<PipeReader>,
+    stderr: PipeReader,
+}
+
+/// What a script came to.
+struct Outcome {
+    stdout: String,
+    stderr: String,
+    end: End,
+}
+
+impl Running {
+    fn started(&self) -> u32 {
+        match receive(&self.socket) {
+            Reply::Started { pid } => pid,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().into()
+    }
+
+    fn exited(&self) -> Exit {
+        match receive(&self.socket) {
+            Reply::Exited(exit) => exit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn finish(mut self, stdin: &str) -> Outcome {
+        self.started();
+        self.stdin.write_all(stdin.as_bytes()).unwrap();
+        drop(self.stdin);
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        let Reply::Exited(exit) = receive(&self.socket) else {
+            panic!("no exit")
+        };
+        Outcome {
+            stdout,
+            stderr,
+            end: exit.end,
+        }
+    }
+}
+
+fn launch(site: &str, key: &str, script_name: &str) -> Launch {
+    let variable = |name: &str, value: &str| (name.into(), value.into());
+    Launch {
+        site: site.into(),
+        key: key.into(),
+        script_name: script_name.into(),
+        environment: vec![
+            variable("REQUEST_METHOD", "GET"),
+            variable("QUERY_STRING", "a=b&c"),
+            variable("GREETING", "as the network process says"),
+            variable("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ],
+    }
+}
+
+fn send(socket: &Socket, request: &Request, fds: &[BorrowedFd<'_>]) {
+    socket.send(&request.encode().unwrap(), fds).unwrap();
+}
+
+fn receive(socket: &Socket) -> Reply {
+    Reply::decode(&receive_bytes(socket)).unwrap()
+}
+
+/// The next message; empty at the end of the connection.
+fn receive_bytes(socket: &Socket) -> Vec<u8> {
+    let timeout = Timespec::try_from(PATIENCE).unwrap();
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    let ready = rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
+    assert_eq!(ready, 1, "the launcher does not answer");
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let length = socket.recv(&mut buffer).map_or(0, |(length, _)| length);
+    buffer.truncate(length);
+    buffer
+}
+
+#[test]
+fn a_script_has_its_streams_its_environment_and_its_directory() {
+    let launcher = Process::start();
+    launcher.script(
+        "cgi-bin/show",
+        "#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ\npwd -P\ncat\necho $0 >&2\n",
+    );
+    let outcome = launcher.launch("/cgi-bin/show").finish("content");
+    let directory = launcher.directory.path().join("cgi-bin");
+    let shown = format!(
+        "REQUEST_METHOD=GET\nQUERY_STRING=a=b&c\nGREETING=hello\n\
+         PATH=/usr/local/bin:/usr/bin:/bin\n{}\ncontent",
+        directory.canonicalize().unwrap().display()
+    );
+    assert_eq!(outcome.stdout, shown);
+    let name = directory.join("show");
+    assert_eq!(outcome.stderr, format!("{}\n", name.display()));
+    assert_eq!(outcome.end, End::Status(0));
+}
+
+#[test]
+fn a_script_leads_a_session_and_has_nothing_of_the_launcher() {
+    let launcher = Process::start();
+    let commands = "#!/usr/bin/env python3\n\
+        import os\n\
+        me = os.getpid()\n\
+        print(me == os.getsid(0) == os.getpgid(0), sorted(map(int, os.listdir('/proc/self/fd')))[:-1])\n\
+        print([l.split()[1] for l in open('/proc/self/status') if l.startswith('SigBlk')])\n";
+    launcher.script("cgi-bin/self", commands);
+    let outcome = launcher.launch("/cgi-bin/self").finish("");
+    assert_eq!(
+        outcome.stdout, "True [0, 1, 2]\n['0000000000000000']\n",
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_script_of_a_directory_elsewhere_runs_there() {
+    let launcher = Process::start();
+    fs::create_dir(launcher.directory.path().join("programs/sub")).unwrap();
+    launcher.script("programs/sub/where", "#!/bin/sh\npwd -P\n");
+    let launch = launch("test", "/elsewhere/", "/elsewhere/sub/where");
+    let outcome = launcher.launch_as(&launch).finish("");
+    let expected = launcher
+        .directory
+        .path()
+        .join("programs/sub")
+        .canonicalize();
+    assert_eq!(Path::new(outcome.stdout.trim_end()), expected.unwrap());
+}
+
+#[test]
+fn exit_status_and_signal_and_use_are_reported() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/status", "#!/bin/sh\nexit 7\n");
+    launcher.script("cgi-bin/signal", "#!/bin/sh\nkill -KILL $$\n");
+    for (name, end) in [("status", End::Status(7)), ("signal", End::Signal(9))] {
+        let running = launcher.launch(&format!("/cgi-bin/{name}"));
+        running.started();
+        let exit = running.exited();
+        assert_eq!(exit.end, end);
+        assert!(exit.max_rss_kib > 0 && exit.cpu_us > 0, "{exit:?}");
+    }
+}
+
+#[test]
+fn the_process_id_is_the_scripts_own() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/pid", "#!/bin/sh\necho $$\nread line\n");
+    let mut running = launcher.launch("/cgi-bin/pid");
+    assert_eq!(running.started().to_string(), running.line());
+}
+
+#[test]
+fn a_kill_is_a_polite_one_first() {
+    let launcher = Process::start();
+    launcher.script(
+        "cgi-bin/polite",
+        "#!/bin/sh\ntrap 'echo bye; exit 3' TERM\necho ready\nread line\n",
+    );
+    let mut running = launcher.launch("/cgi-bin/polite");
+    running.started();
+    assert_eq!(running.line(), "ready");
+    send(&running.socket, &Request::Kill, &[]);
+    assert_eq!(running.exited().end, End::Status(3));
+    assert_eq!(running.line(), "bye");
+}
+
+#[test]
+fn a_script_that_ignores_the_polite_kill_is_killed_after_the_grace_time() {
+    let launcher = Process::start();
+    launcher.script(
+        "cgi-bin/rude",
+        "#!/bin/sh\ntrap '' TERM\necho ready\nwhile :; do sleep 1000; done\n",
+    );
+    let mut running = launcher.launch("/cgi-bin/rude");
+    running.started();
+    assert_eq!(running.line(), "ready");
+    let begun = Instant::now();
+    for _ in 0..3 {
+        send(&running.socket, &Request::Kill, &[]);
+    }
+    assert_eq!(running.exited().end, End::Signal(9));
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+}
+
+#[test]
+fn when_the_peer_leaves_the_script_ends_with_what_it_started() {
+    let launcher = Process::start();
+    launcher.script(
+        "cgi-bin/family",
+        "#!/bin/sh\n(trap '' TERM; sleep 1000) &\necho ready\nwait\n",
+    );
+    let mut running = launcher.launch("/cgi-bin/family");
+    running.started();
+    assert_eq!(running.line(), "ready");
+    drop(running.socket);
+    // Every process that has it open has ended.
+    assert_eq!(
+        running.stdout.read_to_string(&mut String::new()).unwrap(),
+        0
+    );
+    launcher.until(|| launcher.children().is_empty());
+}
+
+#[test]
+fn what_a_script_leaves_behind_in_its_group_ends_with_it() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/leave", "#!/bin/sh\nsleep 1000 &\necho $!\n");
+    let outcome = launcher.launch("/cgi-bin/leave").finish("");
+    assert_eq!(outcome.end, End::Status(0));
+    launcher.until(|| launcher.children().is_empty());
+}
+
+#[test]
+fn a_process_that_left_the_group_is_reaped_when_it_ends() {
+    let launcher = Process::start();
+    let daemon = "#!/bin/sh\nexec 3<&0\nsetsid sh -c 'echo up; read line' <&3 &\nread line\n";
+    launcher.script("cgi-bin/daemon", daemon);
+    let mut running = launcher.launch("/cgi-bin/daemon");
+    running.started();
+    assert_eq!(running.line(), "up");
+    // One of the two readers gets the line; the other reads the end of the input.
+    running.stdin.write_all(b"go\n").unwrap();
+    drop(running.stdin);
+    assert_eq!(
+        running.stdout.read_to_string(&mut String::new()).unwrap(),
+        0
+    );
+    launcher.until(|| launcher.children().is_empty());
+}
+
+#[test]
+fn what_the_configuration_does_not_map_is_refused() {
+    let launcher = Process::start();
+    for name in [
+        "cgi-bin/x",
+        "cgi-bin/denied",
+        "programs/y",
+        "cgi-bin/.hidden",
+    ] {
+        launcher.script(name, "#!/bin/sh\n");
+    }
+    symlink("/bin/true", launcher.directory.path().join("cgi-bin/out")).unwrap();
+    for (site, key, name) in [
+        ("none", "/cgi-bin/", "/cgi-bin/x"),
+        ("test", "/none/", "/cgi-bin/x"),
+        ("test", "/", "/cgi-bin/x"),
+        ("test", "/", "/programs/y"),
+        ("test", "/cgi-bin/", "/programs/y"),
+        ("test", "/cgi-bin/", "/cgi-bin/../programs/y"),
+        ("test", "/cgi-bin/", "/cgi-bin/./x"),
+        ("test", "/cgi-bin/", "/cgi-bin//x"),
+        ("test", "/cgi-bin/", "/cgi-bin/x\0"),
+        ("test", "/cgi-bin/", "cgi-bin/x"),
+        ("test", "/cgi-bin/", ""),
+        ("test", "/cgi-bin/", "/cgi-bin/"),
+        ("test", "/cgi-bin/", "/cgi-bin/x/info"),
+        ("test", "/cgi-bin/", "/cgi-bin/none"),
+        ("test", "/cgi-bin/", "/cgi-bin/denied"),
+        ("test", "/cgi-bin/", "/cgi-bin/.hidden"),
+        ("test", "/cgi-bin/", "/cgi-bin/out"),
+        ("test", "/elsewhere/", "/cgi-bin/x"),
+        ("test", "/cgi-bin/", "/elsewhere/y"),
+    ] {
+        let refusal = launcher.refusal(&launch(site, key, name));
+        assert!(
+            matches!(refusal, Refusal::NotMapped(_)),
+            "{name}: {refusal}"
+        );
+    }
+    let long = "/x".repeat(MAX_MESSAGE / 4);
+    let refusal = launcher.refusal(&launch("test", "/cgi-bin/", &long));
+    assert!(matches!(refusal, Refusal::Malformed(_)), "{refusal}");
+}
+
+#[test]
+fn a_file_that_others_could_have_made_is_refused() {
+    let launcher = Process::start();
+    let scripts = launcher.directory.path().join("cgi-bin");
+    for (name, mode) in [
+        ("writable", 0o757),
+        ("set-user", 0o4755),
+        ("set-group", 0o2755),
+    ] {
+        launcher.script(&format!("cgi-bin/{name}"), "#!/bin/sh\n");
+        set_mode(&scripts.join(name), mode);
+        let refusal = launcher.refusal(&launch("test", "/cgi-bin/", &format!("/cgi-bin/{name}")));
+        assert!(
+            matches!(&refusal, Refusal::Unsafe(why) if why.contains("chmod")),
+            "{refusal}"
+        );
+    }
+    launcher.script("cgi-bin/good", "#!/bin/sh\n");
+    set_mode(&scripts, 0o1777);
+    let refusal = launcher.refusal(&launch("test", "/cgi-bin/", "/cgi-bin/good"));
+    assert!(
+        matches!(&refusal, Refusal::Unsafe(why) if why.contains("directory")),
+        "{refusal}"
+    );
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_the_kernel_does_not_run_is_explained() {
+    let launcher = Process::start();
+    for (text, expected) in [
+        (
+            "#!/bin/sh\r\necho\r\n",
+            "its #! line ends in CR LF: convert the file to Unix line ends",
+        ),
+        (
+            "#!/none/perl -w\n",
+            "its interpreter \"/none/perl\" does not exist",
+        ),
+        (
+            "echo hello\n",
+            "it has no #! line to say what runs it, and is no program of this machine",
+        ),
+    ] {
+        launcher.script("cgi-bin/x", text);
+        let refusal = launcher.refusal(&launch("test", "/cgi-bin/", "/cgi-bin/x"));
+        assert_eq!(refusal.to_string(), expected);
+    }
+    assert_eq!(launcher.children(), "");
+}
+
+#[test]
+fn a_script_that_is_being_written_is_refused() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/x", "#!/bin/sh\n");
+    let file = launcher.directory.path().join("cgi-bin/x");
+    let writer = File::options().append(true).open(file).unwrap();
+    let launch = launch("test", "/cgi-bin/", "/cgi-bin/x");
+    let expected = Refusal::System {
+        step: "execve".into(),
+        errno: Errno::TXTBSY.raw_os_error(),
+    };
+    assert_eq!(launcher.refusal(&launch), expected);
+    drop(writer);
+}
+
+#[test]
+fn a_script_that_is_replaced_runs_on_and_the_next_is_the_new_one() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/x", "#!/bin/sh\necho old\nread line\necho $line\n");
+    let mut old = launcher.launch("/cgi-bin/x");
+    old.started();
+    assert_eq!(old.line(), "old");
+    launcher.script("cgi-bin/next", "#!/bin/sh\necho new\n");
+    let scripts = launcher.directory.path().join("cgi-bin");
+    fs::rename(scripts.join("next"), scripts.join("x")).unwrap();
+    assert_eq!(launcher.launch("/cgi-bin/x").finish("").stdout, "new\n");
+    old.stdin.write_all(b"still old\n").unwrap();
+    assert_eq!(old.line(), "still old");
+}
+
+#[test]
+fn two_hundred_scripts_at_once_leave_nothing_behind() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/wait", "#!/bin/sh\nread line\n");
+    launcher.reload();
+    let before = launcher.open_files();
+    let (stdin, writer) = pipe().unwrap();
+    let null: OwnedFd = File::options()
+        .write(true)
+        .open("/dev/null")
+        .unwrap()
+        .into();
+    let request = Request::Launch(launch("test", "/cgi-bin/", "/cgi-bin/wait"));
+    let sockets: Vec<_> = (0..200)
+        .map(|_| {
+            let socket = launcher.connect();
+            send(
+                &socket,
+                &request,
+                &[stdin.as_fd(), null.as_fd(), null.as_fd()],
+            );
+            socket
+        })
+        .collect();
+    for socket in &sockets {
+        assert!(matches!(receive(socket), Reply::Started { .. }));
+    }
+    assert_eq!(launcher.children().split_whitespace().count(), 200);
+    drop(writer);
+    for socket in &sockets {
+        assert!(matches!(receive(socket), Reply::Exited(_)));
+    }
+    drop(sockets);
+    launcher.until(|| launcher.children().is_empty() && launcher.open_files() == before);
+}
+
+#[test]
+fn a_reload_maps_new_scripts_and_a_broken_one_changes_nothing() {
+    let launcher = Process::start();
+    launcher.reload();
+    let directory = launcher.directory.path();
+    fs::create_dir(directory.join("extra")).unwrap();
+    launcher.script("extra/x", "#!/bin/sh\necho extra\n");
+    let launch = launch("test", "/extra/", "/extra/x");
+    assert!(matches!(launcher.refusal(&launch), Refusal::NotMapped(_)));
+
+    fs::write(
+        directory.join("broken"),
+        "line 1: \u{e9}".repeat(dispatch::MAX_REPORT),
+    )
+    .unwrap();
+    let Reply::Refused(Refusal::Configuration(report)) = launcher.reload() else {
+        panic!("a broken configuration was taken")
+    };
+    assert!(report.starts_with("line 1") && report.len() <= dispatch::MAX_REPORT);
+    assert!(matches!(launcher.refusal(&launch), Refusal::NotMapped(_)));
+
+    fs::remove_file(directory.join("broken")).unwrap();
+    assert_eq!(launcher.reload(), Reply::Reloaded);
+    assert_eq!(launcher.launch_as(&launch).finish("").stdout, "extra\n");
+}
+
+#[test]
+fn a_stopped_launcher_ends_its_scripts_and_exits_well() {
+    let mut launcher = Process::start();
+    launcher.script("cgi-bin/wait", "#!/bin/sh\necho ready\nread line\n");
+    let mut running = launcher.launch("/cgi-bin/wait");
+    running.started();
+    assert_eq!(running.line(), "ready");
+    assert_eq!(launcher.stop().code(), Some(0));
+    assert_eq!(running.exited().end, End::Signal(15));
+    assert_eq!(receive_bytes(&running.socket), b"");
+    assert!(Socket::connect(&launcher.address).is_err());
+}
+
+#[test]
+fn a_terminals_interrupt_is_not_for_the_launcher() {
+    let launcher = Process::start();
+    launcher.reload();
+    for signal in [Signal::INT, Signal::HUP] {
+        rustix::process::kill_process(Pid::from_child(&launcher.launcher), signal).unwrap();
+    }
+    assert_eq!(launcher.reload(), Reply::Reloaded);
+}
+
+#[test]
+fn garbage_is_answered_and_the_connection_closed() {
+    let launcher = Process::start();
+    let launch = Request::Launch(launch("test", "/cgi-bin/", "/cgi-bin/x"))
+        .encode()
+        .unwrap();
+    let null = File::open("/dev/null").unwrap();
+    for (datagram, fds) in [
+        (&b"can you hear me?"[..], 0),
+        (&launch[..launch.len() - 1], 3),
+        (&launch, 0),
+        (&launch, 2),
+    ] {
+        let socket = launcher.connect();
+        socket.send(datagram, &vec![null.as_fd(); fds]).unwrap();
+        let reply = receive(&socket);
+        assert!(
+            matches!(reply, Reply::Refused(Refusal::Malformed(_))),
+            "{reply:?}"
+        );
+        assert_eq!(receive_bytes(&socket), b"");
+    }
+    assert_eq!(launcher.reload(), Reply::Reloaded);
+}
+
+#[test]
+fn a_second_script_on_a_connection_ends_the_first() {
+    let launcher = Process::start();
+    launcher.script("cgi-bin/wait", "#!/bin/sh\nread line\n");
+    let mut running = launcher.launch("/cgi-bin/wait");
+    running.started();
+    let again = launch("test", "/cgi-bin/", "/cgi-bin/wait");
+    let null = File::open("/dev/null").unwrap();
+    send(&running.socket, &Request::Launch(again), &[null.as_fd(); 3]);
+    assert!(matches!(
+        receive(&running.socket),
+        Reply::Refused(Refusal::Malformed(_))
+    ));
+    assert_eq!(
+        running.stdout.read_to_string(&mut String::new()).unwrap(),
+        0
+    );
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_up_nobody() {
+    let launcher = Process::start();
+    let deaf = launcher.connect();
+    let reload = Request::Reload.encode().unwrap();
+    let begun = Instant::now();
+    // Until the launcher closes the connection, since its replies are not taken.
+    loop {
+        match deaf.send(&reload, &[]) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                assert_eq!(launcher.reload(), Reply::Reloaded);
+            }
+            Err(_) => break,
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    assert_eq!(launcher.reload(), Reply::Reloaded);
+}
+
+#[test]
+fn the_launcher_ends_with_the_thread_that_started_it() {
+    let started = std::thread::spawn(|| {
+        let launcher = Process::start();
+        launcher.reload();
+        launcher
+    });
+    let mut launcher = started.join().unwrap();
+    assert_eq!(launcher.launcher.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_launcher_whose_parent_has_ended_does_not_start() {
+    let mut launcher = Process::start_for(1_000_000_000);
+    assert_eq!(launcher.launcher.wait().unwrap().code(), Some(1));
+}
