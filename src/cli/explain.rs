@@ -1,14 +1,14 @@
 //! `pywebd explain URL`: what a request would come to, from the very function the server decides
 //! with.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use http::{Request, Uri, Version, header, request::Parts};
 use serde::Serialize;
 
 use crate::{
     cgi::meta_variables::{Facts, meta_variables},
-    cli::{Exit, arguments::Explain},
+    cli::{Exit, arguments::Explain, outcome::Outcome},
     config::{self, Source},
     fs::Wait,
     semantics::{failure::Failure, target::Target},
@@ -38,30 +38,36 @@ struct Explained {
     origin: Option<String>,
 }
 
-/// Prints the steps to the decision and the decision.
-pub fn explain(question: &Explain, source: &Source) -> Exit {
+/// The steps to the decision, and the decision.
+pub fn explain(question: &Explain, source: &Source) -> Outcome {
     let loaded = config::load(source, &config::environment::variable);
     let Some(snapshot) = loaded.snapshot else {
-        anstream::eprint!("{}", loaded.report.render());
-        return Exit::Config;
+        return Outcome {
+            output: String::new(),
+            findings: loaded.report.render(),
+            exit: Exit::Config,
+        };
     };
     let head = match head(question) {
         Ok(head) => head,
         Err(message) => {
-            eprintln!("pywebd: {}: {message}", question.url);
-            return Exit::Usage;
+            return Outcome {
+                output: String::new(),
+                findings: format!("pywebd: {}: {message}\n", question.url),
+                exit: Exit::Usage,
+            };
         }
     };
     let explanation = explanation(&snapshot, question, &head);
-    if question.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&explanation).unwrap_or_default()
-        );
-    } else {
-        print(&explanation);
+    Outcome {
+        output: if question.json {
+            serde_json::to_string_pretty(&explanation).unwrap_or_default() + "\n"
+        } else {
+            explanation.to_string()
+        },
+        findings: String::new(),
+        exit: Exit::Success,
     }
-    Exit::Success
 }
 
 /// The head of the request that a browser would send for the URL.
@@ -207,19 +213,24 @@ fn connection(snapshot: &Snapshot, question: &Explain, target: &Target<'_>) -> C
     }
 }
 
-fn print(explanation: &Explanation) {
-    for step in &explanation.steps {
-        match &step.origin {
-            Some(origin) => println!("{:<9} {}  ({origin})", step.topic, step.finding),
-            None => println!("{:<9} {}", step.topic, step.finding),
+impl fmt::Display for Explanation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            write!(out, "{:<9} {}", step.topic, step.finding)?;
+            match &step.origin {
+                Some(origin) => writeln!(out, "  ({origin})")?,
+                None => writeln!(out)?,
+            }
         }
-    }
-    let status = explanation
-        .status
-        .map_or_else(String::new, |status| format!("{status}: "));
-    println!("{:<9} {status}{}", "verdict", explanation.verdict);
-    for (name, value) in &explanation.environment {
-        println!("{:<9} {name}={value}", "");
+        write!(out, "{:<9} ", "verdict")?;
+        if let Some(status) = self.status {
+            write!(out, "{status}: ")?;
+        }
+        writeln!(out, "{}", self.verdict)?;
+        for (name, value) in &self.environment {
+            writeln!(out, "{:<9} {name}={value}", "")?;
+        }
+        Ok(())
     }
 }
 

@@ -78,7 +78,7 @@ fn run(verb: Option<Verb>) -> Exit {
         }
         Some(Verb::Show { config }) => existing(config, |source| show::show(source).print()),
         Some(Verb::Explain(question)) => existing(question.config.clone(), |source| {
-            explain::explain(&question, source)
+            explain::explain(&question, source).print()
         }),
     }
 }

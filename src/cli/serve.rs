@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::Write,
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -109,25 +109,28 @@ pub fn source(what: &Serve) -> Result<Source, (String, Exit)> {
         return Ok(Source::File(file.clone()));
     }
     let named = what.directory.clone().unwrap_or_else(|| PathBuf::from("."));
-    match std::fs::canonicalize(&named) {
-        Ok(root) if root.is_dir() => Ok(Source::Directory {
+    match readable_directory(&named) {
+        Ok(root) => Ok(Source::Directory {
             root,
             listen: what.listen.clone(),
             cgi: what.cgi,
             env: state_directory(),
         }),
-        Ok(_) => Err((
-            format!("{}: not a directory", named.display()),
-            Exit::NoInput,
-        )),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err((format!("{}: {error}", named.display()), Exit::NoPermission))
+        Err(error) => {
+            let exit = match error.kind() {
+                ErrorKind::PermissionDenied => Exit::NoPermission,
+                _ => Exit::NoInput,
+            };
+            Err((format!("cannot serve {}: {error}", named.display()), exit))
         }
-        Err(_) => Err((
-            format!("{}: no such directory", named.display()),
-            Exit::NoInput,
-        )),
     }
+}
+
+/// The absolute path of a directory that can be listed.
+fn readable_directory(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::fs::canonicalize(path)?;
+    std::fs::read_dir(&absolute)?;
+    Ok(absolute)
 }
 
 /// A place for what scripts keep, by the name systemd gives it to services.

@@ -27,7 +27,11 @@ pub(super) fn finish(
         pending.note(|outcome| outcome.cause = Some(failure.cause));
         response
     });
-    pending.note(|outcome| outcome.status = Some(response.status()));
+    pending.note(|outcome| {
+        // Nobody gets the answer to a request whose client has left.
+        let left = outcome.cause == Some(Cause::ClientLeft);
+        outcome.status = (!left).then_some(response.status());
+    });
     response
 }
 

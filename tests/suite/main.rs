@@ -7,6 +7,8 @@ mod support;
 
 /// Configurations and what is said of them.
 mod config;
+/// `pywebd explain`.
+mod explain;
 /// Files, their metadata, ranges, preconditions, listings and containment.
 mod files;
 /// Requests that are none, limits of connections, and what is written down of them.

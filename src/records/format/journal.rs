@@ -19,6 +19,9 @@ const WARNING: &str = "4";
 /// syslog(3): error.
 const ERROR: &str = "3";
 
+/// What every access record has as its `MESSAGE_ID`.
+const ACCESS: &str = "096eb3214eea45cfb2b184240dbe186d";
+
 /// How much of a value is kept; a journal entry larger than a datagram would be lost.
 const VALUE: usize = 8 * 1024;
 
@@ -38,7 +41,7 @@ fn access(entry: &mut Entry, record: &AccessRecord) {
     let outcome = &record.outcome;
     let status = outcome.status.map_or(0, |status| status.as_u16());
     entry.field("PRIORITY", if status >= 500 { ERROR } else { INFO });
-    entry.display("MESSAGE_ID", "8f1b7d4c2a9e4f0c9d5e6a7b8c9d0e1f");
+    entry.field("MESSAGE_ID", ACCESS);
     let mut message = String::with_capacity(160);
     // Writing to a string does not fail; the colors of the terminal are taken out.
     let _ = terminal::message(record, &mut message);
