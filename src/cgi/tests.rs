@@ -217,7 +217,7 @@ fn ask_at<T>(
         match record {
             Record::Access(record) => access = Some(*record),
             Record::Script(line) => lines.push(String::from_utf8(line.line).unwrap()),
-            Record::Connection(_) => {}
+            Record::Connection(_) | Record::Message(_) => {}
         }
     }
     let access = access.expect("everyone has let go of the record");

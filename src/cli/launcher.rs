@@ -5,7 +5,8 @@ use crate::{
     cli::{
         Exit,
         arguments::{Launcher, Serve},
-        logging, serve,
+        logging::{self, Lines},
+        serve,
     },
     config::{self, Source},
     launcher,
@@ -16,7 +17,7 @@ use crate::{
 pub fn launch(what: &Launcher) -> Exit {
     let outcome = source(&what.serve).and_then(|source| {
         let listener = launcher::listener_from_stdin().map_err(|error| error.to_string())?;
-        logging::start(level(&source));
+        let _messages = logging::start(level(&source), Lines::Direct);
         let load = || load(&source);
         launcher::run(listener, what.parent, load).map_err(|error| error.to_string())
     });

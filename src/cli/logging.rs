@@ -1,24 +1,56 @@
 //! Own messages: to the journal when it is what standard error is connected to, else as lines.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, io, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwapOption;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
-    Layer, filter::LevelFilter, fmt::format::Writer, layer::SubscriberExt, registry::LookupSpan,
+    Layer,
+    filter::LevelFilter,
+    fmt::{MakeWriter, format::Writer},
+    layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
-use crate::records::format::terminal;
+use crate::records::{Record, Sink, format::terminal};
+
+/// Where messages go when there is no journal for them.
+#[derive(Debug)]
+pub enum Lines {
+    /// Straight to standard error: for a process without a queue.
+    Direct,
+    /// Through the queue of records, so that nobody waits for whoever reads standard error.
+    Queued(Sink),
+}
+
+/// Keeps the queue of records open for messages; dropped before the queue's end is waited for.
+#[derive(Debug)]
+pub struct Messages(Arc<ArcSwapOption<Sink>>);
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.0.store(None);
+    }
+}
 
 /// Begins to write own messages of this level and above.
-pub fn start(level: Level) {
+pub fn start(level: Level, to: Lines) -> Messages {
+    let queue = Arc::new(ArcSwapOption::empty());
     let journal = under_journal().then(journal).flatten();
-    let layer = journal.unwrap_or_else(|| lines().boxed());
+    let layer = journal.unwrap_or_else(|| match to {
+        Lines::Direct => lines(anstream::stderr).boxed(),
+        Lines::Queued(sink) => {
+            queue.store(Some(Arc::new(sink)));
+            lines(QueuedLines(Arc::clone(&queue))).boxed()
+        }
+    });
     let filter = LevelFilter::from_level(level);
     // A second subscriber in the process would be a bug, and no reason to stop.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
+    Messages(queue)
 }
 
 /// Whether standard error goes to the journal (systemd.exec(5), `JOURNAL_STREAM`).
@@ -51,14 +83,42 @@ where
     )
 }
 
-fn lines<S>() -> impl Layer<S> + Send + Sync
+fn lines<S, W>(writer: W) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_timer(LocalTime)
-        .with_writer(anstream::stderr)
+        .with_writer(writer)
+}
+
+/// Makes a record of each message.
+struct QueuedLines(Arc<ArcSwapOption<Sink>>);
+
+/// Where one message is written.
+struct QueuedLine(Option<Arc<Sink>>);
+
+impl MakeWriter<'_> for QueuedLines {
+    type Writer = QueuedLine;
+
+    fn make_writer(&self) -> QueuedLine {
+        QueuedLine(self.0.load_full())
+    }
+}
+
+impl io::Write for QueuedLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(sink) = &self.0 {
+            sink.send(Record::Message(line.to_vec()));
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The time as it stands before access records.

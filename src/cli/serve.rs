@@ -8,7 +8,11 @@ use std::{
 
 use crate::{
     cgi::Gateway,
-    cli::{Exit, arguments::Serve, logging},
+    cli::{
+        Exit,
+        arguments::Serve,
+        logging::{self, Lines},
+    },
     config::{self, Source},
     records::{self, writer::Target},
     server::{Server, Start, error::StartError, launcher::LauncherChild},
@@ -57,8 +61,8 @@ pub fn serve(what: &Serve) -> Exit {
             return Exit::OsError;
         }
     };
-    logging::start(snapshot.log.level);
     let (sink, records) = records::queue();
+    let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
     let writer = records::writer::start(records, record_target(&snapshot.log));
     let start = Start {
         source,
@@ -76,9 +80,10 @@ pub fn serve(what: &Serve) -> Exit {
         }
     };
     drop(launcher);
+    drop(messages);
     if let Ok(writer) = writer {
         // Every sink is gone with the server: what is queued is written, and the writer ends.
-        let _ = writer.join();
+        writer.finish();
     }
     exit
 }

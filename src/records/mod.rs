@@ -1,4 +1,5 @@
-//! Records: what is written down of every request, connection and line of a script's stderr.
+//! Records: what is written down of every request, connection and line of a script's stderr, and
+//! the server's own messages where they share standard error with them.
 //!
 //! A request never waits for a log. Records go through a bounded queue to one writer; what does
 //! not fit is counted.
@@ -35,6 +36,8 @@ pub enum Record {
     Connection(ConnectionRecord),
     /// A line that a script wrote to stderr.
     Script(ScriptLine),
+    /// A message of the server's own, as it stands on standard error.
+    Message(Vec<u8>),
 }
 
 /// A connection that ended without a request: what it sent was none.

@@ -3,8 +3,12 @@
 use std::{
     io::{self, Write},
     os::unix::net::UnixDatagram,
-    sync::atomic::Ordering,
-    thread::{self, JoinHandle},
+    sync::{
+        atomic::Ordering,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
 };
 
 use crate::records::{Record, Source, format};
@@ -32,11 +36,31 @@ impl Target {
     }
 }
 
+/// How long the end of the process waits for a log that takes nothing more.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The writer at work.
+#[derive(Debug)]
+pub struct Writer(Receiver<()>);
+
 /// Starts the writer. It ends when the last sink is gone and everything is written.
-pub fn start(source: Source, target: Target) -> io::Result<JoinHandle<()>> {
+pub fn start(source: Source, target: Target) -> io::Result<Writer> {
+    let (finished, wait) = channel();
     thread::Builder::new()
         .name("records".into())
-        .spawn(move || write_all(&source, target))
+        .spawn(move || {
+            write_all(&source, target);
+            drop(finished);
+        })?;
+    Ok(Writer(wait))
+}
+
+impl Writer {
+    /// Waits until everything is written, but not for a log that is stuck.
+    pub fn finish(self) {
+        // Nothing is ever sent: the channel closes when the thread ends.
+        let _ = self.0.recv_timeout(PATIENCE);
+    }
 }
 
 fn write_all(source: &Source, mut target: Target) {
@@ -51,19 +75,24 @@ fn write_all(source: &Source, mut target: Target) {
 
 /// A log that cannot be written to is no reason to stop serving, and there is nowhere to say so.
 fn write(target: &mut Target, record: &Record) {
-    match target {
-        Target::Stderr => {
-            let _ = anstream::stderr().write_all(format::terminal::line(record).as_bytes());
+    match (target, record) {
+        (_, Record::Message(line)) => {
+            let _ = anstream::stderr().write_all(line);
         }
-        Target::Journal(socket) => {
-            if socket.send(&format::journal::entry(record)).is_err()
+        (Target::Stderr, record) => {
+            let line = format::terminal::line(record);
+            let _ = anstream::stderr().write_all(line.as_bytes());
+        }
+        (Target::Journal(socket), record) => {
+            let entry = format::journal::entry(record);
+            if socket.send(&entry).is_err()
                 // journald was restarted: its socket is another one.
                 && let Ok(Target::Journal(again)) = Target::journal()
             {
                 *socket = again;
-                let _ = socket.send(&format::journal::entry(record));
+                let _ = socket.send(&entry);
             }
         }
-        Target::Nowhere => {}
+        (Target::Nowhere, _) => {}
     }
 }

@@ -167,6 +167,7 @@ pub enum Acceptor {
 impl Acceptor {
     /// The next connection. Waits out a lack of descriptors or memory; never ends by an error.
     pub async fn accept(&self) -> (Rc<Socket>, Local<Address>, Remote<Address>) {
+        let mut is_first = true;
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => accept_tcp(listener).await,
@@ -178,7 +179,9 @@ impl Acceptor {
             match accepted {
                 Ok((socket, local, remote)) => return (Rc::new(socket), local, remote),
                 Err(error) if is_exhausted(&error) => {
-                    tracing::warn!("accepting no connection for a moment: {error}");
+                    if std::mem::take(&mut is_first) {
+                        tracing::warn!("no connection can be accepted for now: {error}");
+                    }
                     tokio::time::sleep(BACK_OFF).await;
                 }
                 // The client gave up before it was accepted: RFC 9293's reset, a route that broke.

@@ -183,3 +183,19 @@ fn the_launcher_ends_with_its_server() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_stop() {
+    let site = Site::new().file("a", "x");
+    let root = site.root();
+    let arguments = ["serve", root.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let server = Server::start_with_unread_log(&arguments);
+    let mut connection = server.connect();
+    // The pipe takes 64 KiB, some 1,000 lines.
+    for _ in 0..3000 {
+        connection.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(connection.response().text(), "x");
+    }
+    drop(connection);
+    assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
+}

@@ -33,6 +33,7 @@ pub fn entry(record: &Record) -> Vec<u8> {
         Record::Access(record) => access(&mut entry, record),
         Record::Connection(record) => connection(&mut entry, record),
         Record::Script(record) => script(&mut entry, record),
+        Record::Message(text) => entry.bytes("MESSAGE", text.trim_ascii_end()),
     }
     entry.0
 }

@@ -21,6 +21,7 @@ pub fn line(record: &Record) -> String {
         Record::Access(record) => access(&mut line, record),
         Record::Connection(record) => connection(&mut line, record),
         Record::Script(record) => script(&mut line, record),
+        Record::Message(text) => line.write_str(String::from_utf8_lossy(text).trim_end()),
     };
     debug_assert!(written.is_ok(), "writing to a string does not fail");
     line.push('\n');

@@ -50,6 +50,16 @@ impl Server {
     pub fn start(arguments: &[&str]) -> Self {
         let mut child = command(arguments).spawn().expect("the program starts");
         let log = Log::follow(child.stderr.take().expect("its stderr"));
+        Self::started(child, log)
+    }
+
+    /// The same with a log that is a pipe which nobody reads.
+    pub fn start_with_unread_log(arguments: &[&str]) -> Self {
+        let child = command(arguments).spawn().expect("the program starts");
+        Self::started(child, Log::follow(std::io::empty()))
+    }
+
+    fn started(mut child: Child, log: Log) -> Self {
         let printed = lines(child.stdout.take().expect("its stdout"));
         let Ok(line) = printed.recv_timeout(HANG) else {
             panic!("no address was printed; the log: {}", log.text());
