@@ -204,7 +204,7 @@ fn ask_at<T>(
         .enable_all()
         .build()
         .unwrap();
-    let (sink, source) = records::queue();
+    let (sink, source) = records::queue(records::Requests::Recorded);
     let tasks = tokio::task::LocalSet::new();
     let outcome = tasks.block_on(&runtime, async {
         let outcome = answer(address, asked, sink).await;
@@ -567,7 +567,7 @@ fn a_client_that_leaves_before_the_header_has_the_script_killed() {
         .enable_all()
         .build()
         .unwrap();
-    let (sink, _source) = records::queue();
+    let (sink, _source) = records::queue(records::Requests::Recorded);
     thread::scope(|scope| {
         scope.spawn(|| play(&listener, script));
         let tasks = tokio::task::LocalSet::new();

@@ -14,7 +14,7 @@ use crate::{
         logging::{self, Lines},
     },
     config::{self, Source},
-    records::{self, writer::Target},
+    records::{self, Requests, writer::Target},
     server::{Server, Start, error::StartError, launcher::LauncherChild},
     site::{AccessLog, Log},
     sys::seqpacket,
@@ -61,7 +61,7 @@ pub fn serve(what: &Serve) -> Exit {
             return Exit::OsError;
         }
     };
-    let (sink, records) = records::queue();
+    let (sink, records) = records::queue(requests(&snapshot.log));
     let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
     let writer = records::writer::start(records, record_target(&snapshot.log));
     let start = Start {
@@ -174,12 +174,18 @@ fn launcher_arguments(what: &Serve) -> Vec<OsString> {
     arguments
 }
 
+fn requests(log: &Log) -> Requests {
+    match log.access {
+        AccessLog::Off => Requests::Ignored,
+        AccessLog::Auto | AccessLog::Stderr | AccessLog::Journal => Requests::Recorded,
+    }
+}
+
 fn record_target(log: &Log) -> Target {
     let journal = match log.access {
-        AccessLog::Off => return Target::Nowhere,
         AccessLog::Stderr => false,
         AccessLog::Journal => true,
-        AccessLog::Auto => logging::under_journal(),
+        AccessLog::Auto | AccessLog::Off => logging::under_journal(),
     };
     if !journal {
         return Target::Stderr;

@@ -77,6 +77,16 @@ pub struct ScriptLine {
 pub struct Sink {
     queue: SyncSender<Record>,
     dropped: Arc<AtomicU64>,
+    requests: Requests,
+}
+
+/// Whether requests, and connections without one, are written down (`[log] access`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// Each of them.
+    Recorded,
+    /// None; scripts and the server itself still have their say.
+    Ignored,
 }
 
 /// The writer's end of the queue.
@@ -89,12 +99,13 @@ pub struct Source {
 }
 
 /// A queue for records.
-pub fn queue() -> (Sink, Source) {
+pub fn queue(requests: Requests) -> (Sink, Source) {
     let (sender, receiver) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
     let sink = Sink {
         queue: sender,
         dropped: Arc::clone(&dropped),
+        requests,
     };
     let source = Source {
         queue: receiver,
@@ -106,6 +117,10 @@ pub fn queue() -> (Sink, Source) {
 impl Sink {
     /// Hands in a record, or counts it when the queue is full.
     pub fn send(&self, record: Record) {
+        let is_request = matches!(record, Record::Access(_) | Record::Connection(_));
+        if is_request && self.requests == Requests::Ignored {
+            return;
+        }
         match self.queue.try_send(record) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {

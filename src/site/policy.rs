@@ -43,6 +43,6 @@ pub enum AccessLog {
     Journal,
     /// Standard error.
     Stderr,
-    /// Nowhere.
+    /// Nowhere; what scripts write to stderr is logged all the same.
     Off,
 }

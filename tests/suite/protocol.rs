@@ -168,3 +168,16 @@ fn connections_over_the_limit_are_turned_away_and_recorded() {
         assert_eq!(connection.response().text(), "x");
     }
 }
+
+#[test]
+fn records_can_be_turned_off_and_scripts_are_still_heard() {
+    let script = "#!/bin/sh\necho heard >&2\nprintf 'Content-Type: text/plain\\n\\n'\n";
+    let server = Site::new().script("cgi-bin/script", script).configured(
+        "log.access = \"off\"\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+         [site.a.path.\"/cgi-bin/\"]\ncgi = true\n",
+    );
+    assert_eq!(server.get("/cgi-bin/script").status(), 200);
+    server.logged(&["script[", "]: heard"]);
+    let outcome = server.end(rustix::process::Signal::TERM);
+    assert!(!outcome.stderr.contains("GET"), "{}", outcome.stderr);
+}
