@@ -16,7 +16,7 @@ pub struct LauncherChild {
 impl LauncherChild {
     /// Starts `pywebd` with these arguments; the listening socket is its standard input.
     pub fn start(listener: OwnedFd, arguments: &[std::ffi::OsString]) -> io::Result<Self> {
-        let child = Command::new("/proc/self/exe")
+        let child = Command::new(std::env::current_exe()?)
             .arg0("pywebd-launcher")
             .args(arguments)
             .stdin(Stdio::from(listener))
