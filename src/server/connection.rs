@@ -6,7 +6,6 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    io,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -32,8 +31,11 @@ use crate::{
     },
 };
 
-/// How long the end of a refused connection may take.
+/// How long the end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How much of what a client still sends is read at the end of a connection, in bytes.
+const REST: usize = 16 << 20;
 
 /// How a connection ended.
 enum End {
@@ -104,7 +106,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
     let ending = Ending {
         socket: &socket,
         unread: &unread,
-        refused: state.refusal.get(),
+        state: &state,
         requests: requests.get(),
     };
     if let Some((status, reason)) = ending.conclude(end).await {
@@ -146,7 +148,7 @@ fn patience(limits: &Limits) -> Patience {
 struct Ending<'c> {
     socket: &'c Socket,
     unread: &'c [u8],
-    refused: Option<StatusCode>,
+    state: &'c State,
     requests: u32,
 }
 
@@ -155,7 +157,7 @@ impl Ending<'_> {
     async fn conclude(&self, end: End) -> Option<(Option<StatusCode>, String)> {
         match end {
             End::Finished => {
-                let _ = self.socket.shutdown();
+                self.close().await;
                 let silent = self.requests == 0;
                 silent.then(|| (None, "the connection carried no request".to_owned()))
             }
@@ -173,7 +175,8 @@ impl Ending<'_> {
             // The access record of the request tells that it is incomplete.
             End::Overdue(Overdue::Response) => None,
             End::Broken(error) => {
-                if let Some(status) = refusal::status(&error, self.refused, self.unread) {
+                if let Some(status) = refusal::status(&error, self.state.refusal.get(), self.unread)
+                {
                     self.refuse(status).await;
                     let reason = refusal::reason(&error, status, self.unread);
                     return Some((Some(status), reason));
@@ -184,16 +187,22 @@ impl Ending<'_> {
         }
     }
 
-    /// Sends the page, ends our direction, and reads what the client still sends for a moment: a
-    /// close with unread bytes would make the kernel send a reset, and the client lose the page.
+    /// Ends the connection. A close while the client still sends would make the kernel send a
+    /// reset, and the client lose its answer: what it sends is read for a moment.
+    async fn close(&self) {
+        let _ = self.socket.shutdown();
+        if self.state.unread_content.get() {
+            let _ = timeout(FAREWELL, self.socket.discard(REST)).await;
+        }
+    }
+
+    /// Sends the page for what is no request, and ends the connection.
     async fn refuse(&self, status: StatusCode) {
         let answer = refusal::answer(status);
-        let farewell = async {
-            self.socket.write_all(answer.as_bytes()).await?;
-            self.socket.shutdown()?;
-            self.socket.discard(64 * 1024).await
-        };
-        // A client that does not take its refusal is closed all the same.
-        let _: Result<io::Result<()>, _> = timeout(FAREWELL, farewell).await;
+        let sent = timeout(FAREWELL, self.socket.write_all(answer.as_bytes())).await;
+        if matches!(sent, Ok(Ok(()))) {
+            self.state.unread_content.set(true);
+            self.close().await;
+        }
     }
 }

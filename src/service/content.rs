@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,7 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::semantics::failure::{Cause, Failure};
+use crate::{
+    semantics::failure::{Cause, Failure},
+    transport::stream::State,
+};
 
 /// A request's content as handlers read it.
 pub struct Content {
@@ -22,32 +26,39 @@ pub struct Content {
     limit: u64,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    state: Rc<State>,
 }
 
 impl Content {
-    /// Content of at most `limit` bytes that never pauses for longer than `patience`. Fails at
-    /// once when the length is known to be too large.
-    pub fn new(incoming: Incoming, limit: u64, patience: Duration) -> Result<Self, Failure> {
-        if incoming.size_hint().lower() > limit {
-            return Err(too_large(limit));
-        }
-        Ok(Self {
+    /// Content of at most `limit` bytes that never pauses for longer than `patience`.
+    pub fn new(incoming: Incoming, limit: u64, patience: Duration, state: Rc<State>) -> Self {
+        Self {
             incoming: Some(incoming),
             left: limit,
             limit,
             patience,
             waiting: None,
-        })
+            state,
+        }
+    }
+
+    /// Fails when the length is known beforehand to be too large.
+    pub fn admit(&self) -> Result<(), Failure> {
+        if self.size_hint().lower() > self.limit {
+            return Err(too_large(self.limit));
+        }
+        Ok(())
     }
 
     /// No content.
-    pub fn none() -> Self {
+    pub fn none(state: Rc<State>) -> Self {
         Self {
             incoming: None,
             left: 0,
             limit: 0,
             patience: Duration::MAX,
             waiting: None,
+            state,
         }
     }
 
@@ -57,6 +68,14 @@ impl Content {
             .waiting
             .get_or_insert_with(|| Box::pin(sleep(patience)));
         waiting.as_mut().poll(context)
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if !self.is_end_stream() {
+            self.state.unread_content.set(true);
+        }
     }
 }
 

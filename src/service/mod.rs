@@ -27,7 +27,7 @@ use crate::{
         failure::{Cause, Failure},
         target::{self, Target},
     },
-    site::Snapshot,
+    site::{Site, Snapshot},
     transport::{
         Connection,
         stream::{Socket, State},
@@ -99,16 +99,19 @@ async fn answer(
     incoming: Incoming,
 ) -> Result<Response<Body>, Failure> {
     let head = pending.head();
-    expectation(head.headers.get(header::EXPECT))?;
     let limits = &snapshot.limits;
+    let state = &origin.state;
     let mut asked = Asked {
         head: Cow::Borrowed(head),
         content: Content::new(
             incoming,
             limits.request_body_size,
             limits.request_body_timeout,
-        )?,
+            Rc::clone(state),
+        ),
     };
+    expectation(head.headers.get(header::EXPECT))?;
+    asked.content.admit()?;
     for _ in 0..=LOCAL_REDIRECTS {
         let target = Target::parse(&asked.head)?;
         let decision = decide_for(snapshot, &origin.connection, &asked.head, &target).await?;
@@ -133,19 +136,13 @@ async fn answer(
             target: &target,
             pending,
         };
-        let run = cgi::respond(&service.gateway, request, asked.content, &site.scripts);
-        let answer = tokio::select! {
-            answer = run => answer?,
-            () = origin.socket.departed() => {
-                return Err(Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft));
-            }
-        };
+        let answer = run(service, request, asked.content, site, origin).await?;
         match answer {
             cgi::Answer::Response(response) => return Ok(attend(response, origin)),
             cgi::Answer::LocalRedirect(reference) => {
                 asked = Asked {
                     head: Cow::Owned(redirected(head, &reference)?),
-                    content: Content::none(),
+                    content: Content::none(Rc::clone(state)),
                 };
             }
         }
@@ -154,6 +151,22 @@ async fn answer(
         StatusCode::INTERNAL_SERVER_ERROR,
         Cause::RedirectLoop(LOCAL_REDIRECTS),
     ))
+}
+
+/// Runs a script for as long as its client is there.
+async fn run(
+    service: &Service,
+    request: ScriptRequest<'_>,
+    content: Content,
+    site: &Site,
+    origin: &Origin,
+) -> Result<cgi::Answer, Failure> {
+    tokio::select! {
+        answer = cgi::respond(&service.gateway, request, content, &site.scripts) => answer,
+        () = origin.socket.departed() => {
+            Err(Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft))
+        }
+    }
 }
 
 /// RFC 9110 §10.1.1: `100-continue` is hyper's business, anything else cannot be met.

@@ -48,6 +48,9 @@ pub struct State {
     pub progress: Progress,
     /// The status of an answer of hyper's own that was held back.
     pub refusal: Cell<Option<StatusCode>>,
+    /// Whether a request was answered whose content was not read to its end: the client may still
+    /// be sending it.
+    pub unread_content: Cell<bool>,
 }
 
 impl Stream {

@@ -181,3 +181,13 @@ fn records_can_be_turned_off_and_scripts_are_still_heard() {
     let outcome = server.end(rustix::process::Signal::TERM);
     assert!(!outcome.stderr.contains("GET"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_client_that_still_sends_gets_the_answer_it_was_given() {
+    let server = site();
+    let content = "x".repeat(3 << 20);
+    for (target, status) in [("/a.txt", 405), ("/nothing", 405), ("/%00", 400)] {
+        let response = server.request("POST", target, "", &content);
+        assert_eq!(response.status(), status, "{target}");
+    }
+}
