@@ -96,7 +96,6 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
     Ok(with_site(Site {
         name: "test".into(),
         origin: origin(),
-        hosts: Vec::new(),
         canonical: None,
         listen: Vec::new(),
         root,

@@ -61,7 +61,6 @@ pub fn decide(
     if let Some(resource) = canonical(site, question) {
         return Ok(Decision {
             site: id,
-            route: None,
             outcome: Ok(resource),
         });
     }
@@ -76,11 +75,7 @@ pub fn decide(
         }
         Err(failure) => Err(failure),
     };
-    Ok(Decision {
-        site: id,
-        route: Some(route_id),
-        outcome,
-    })
+    Ok(Decision { site: id, outcome })
 }
 
 /// A site with a canonical host sends its other hosts there.

@@ -9,13 +9,11 @@ use crate::{
     site::{Action, RouteId, Site, SiteId},
 };
 
-/// Which site, which rule, and what is there.
+/// Which site, and what is there.
 #[derive(Debug)]
 pub struct Decision {
     /// The site.
     pub site: SiteId,
-    /// The rule; absent where the host alone decides.
-    pub route: Option<RouteId>,
     /// What is there, or why the client does not get it.
     pub outcome: Result<Resource, Failure>,
 }

@@ -8,7 +8,7 @@ pub mod key;
 pub mod policy;
 pub mod route;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -65,8 +65,6 @@ pub struct Site {
     pub name: Arc<str>,
     /// Where the site's table begins.
     pub origin: Origin,
-    /// The hosts, as patterns.
-    pub hosts: Vec<HostPattern>,
     /// The host that the others redirect to.
     pub canonical: Option<Host>,
     /// Only on these listeners; empty: on all.
@@ -104,6 +102,3 @@ impl std::ops::Index<SiteId> for Snapshot {
         &self.sites[id.0]
     }
 }
-
-/// How long the settled state of a file must last before a reload.
-pub const SETTLE: Duration = Duration::from_millis(200);

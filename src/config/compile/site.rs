@@ -53,7 +53,6 @@ pub(super) fn compile(
     let site = Site {
         name: name.get_ref().as_str().into(),
         origin: resolver.origin(&span),
-        hosts: hosts.iter().map(|host| host.get_ref().clone()).collect(),
         canonical,
         listen,
         root,
