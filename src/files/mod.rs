@@ -48,18 +48,30 @@ const IN_MEMORY: u64 = 64 * 1024;
 /// What may be done with a file (RFC 9110 §9.3).
 pub const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
-/// Refuses the methods that files do not take, with 405 and `Allow`.
+/// What RFC 9110 §9.3 and RFC 5789 define, and files do not take.
+const NOT_FOR_FILES: [Method; 6] = [
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// Refuses the methods that files do not take: with 405 and `Allow` where somebody could, with 501
+/// what no part of this server knows (RFC 9110 §9.1).
 pub fn admit(method: &Method) -> Result<(), Failure> {
     if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         return Ok(());
     }
-    Err(Failure::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        Cause::MethodNotAllowed {
-            method: method.clone(),
-            allow: ALLOW,
-        },
-    ))
+    let method = method.clone();
+    Err(if NOT_FOR_FILES.contains(&method) {
+        let allow = ALLOW;
+        let cause = Cause::MethodNotAllowed { method, allow };
+        Failure::new(StatusCode::METHOD_NOT_ALLOWED, cause)
+    } else {
+        Failure::new(StatusCode::NOT_IMPLEMENTED, Cause::UnknownMethod(method))
+    })
 }
 
 /// Answers with a file or a listing. `path` is the decoded path of the request.

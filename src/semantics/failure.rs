@@ -59,6 +59,9 @@ pub enum Cause {
         /// What `Allow` says.
         allow: HeaderValue,
     },
+    /// A method that only a script could know (RFC 9110 §15.6.2).
+    #[error("method {0} is not known here")]
+    UnknownMethod(Method),
     /// An `Expect` other than `100-continue` (RFC 9110 §10.1.1).
     #[error("the expectation of the request cannot be met")]
     Expectation,

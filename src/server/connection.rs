@@ -55,16 +55,9 @@ pub fn shed(worker: &Shared, socket: &Socket, remote: Remote<Address>) {
         refusal::answer(StatusCode::SERVICE_UNAVAILABLE).as_bytes(),
     );
     let _ = socket.shutdown();
-    worker
-        .service
-        .sink
-        .send(Record::Connection(ConnectionRecord {
-            time: std::time::SystemTime::now(),
-            remote,
-            line: Vec::new(),
-            status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
-            reason: "more connections than `connections` in [limits]".to_owned(),
-        }));
+    let reason = "more connections than `connections` in [limits]".to_owned();
+    let status = Some(StatusCode::SERVICE_UNAVAILABLE);
+    note(worker, remote, b"", status, reason);
 }
 
 /// Serves a connection until it ends, and writes down one that carried no request.
@@ -99,28 +92,50 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
             return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
         }
-        deadline.poll(context, &state.progress).map(End::Overdue)
+        while let Poll::Ready(overdue) = deadline.poll(context, &state.progress) {
+            let is_slow = overdue == Overdue::Response;
+            if !is_slow || !state.progress.has_taken(socket.unsent()) {
+                return Poll::Ready(End::Overdue(overdue));
+            }
+        }
+        Poll::Pending
     });
     let end = end.await;
+    state
+        .stalled
+        .set(matches!(end, End::Overdue(Overdue::Response)));
     let unread = http.into_parts().read_buf;
     let ending = Ending {
         socket: &socket,
         unread: &unread,
+        line: match state.violation.get() {
+            Some(violation) => &violation.line,
+            None => refusal::line(&unread),
+        },
         state: &state,
         requests: requests.get(),
     };
     if let Some((status, reason)) = ending.conclude(end).await {
-        worker
-            .service
-            .sink
-            .send(Record::Connection(ConnectionRecord {
-                time: std::time::SystemTime::now(),
-                remote: connection.remote,
-                line: refusal::line(&unread).to_vec(),
-                status: status.map(|status| status.as_u16()),
-                reason,
-            }));
+        note(&worker, connection.remote, ending.line, status, reason);
     }
+}
+
+/// Writes down a connection that carried no request, or ended with what is none.
+fn note(
+    worker: &Shared,
+    remote: Remote<Address>,
+    line: &[u8],
+    status: Option<StatusCode>,
+    reason: String,
+) {
+    let record = ConnectionRecord {
+        time: std::time::SystemTime::now(),
+        remote,
+        line: line.to_vec(),
+        status: status.map(|status| status.as_u16()),
+        reason,
+    };
+    worker.service.sink.send(Record::Connection(record));
 }
 
 fn builder(limits: &Limits) -> http1::Builder {
@@ -148,6 +163,8 @@ fn patience(limits: &Limits) -> Patience {
 struct Ending<'c> {
     socket: &'c Socket,
     unread: &'c [u8],
+    /// The line that could not be taken.
+    line: &'c [u8],
     state: &'c State,
     requests: u32,
 }
@@ -175,11 +192,16 @@ impl Ending<'_> {
             // The access record of the request tells that it is incomplete.
             End::Overdue(Overdue::Response) => None,
             End::Broken(error) => {
-                if let Some(status) = refusal::status(&error, self.state.refusal.get(), self.unread)
-                {
+                let violation = self.state.violation.get();
+                let held_back = self.state.refusal.get();
+                if let Some(status) = refusal::status(&error, held_back, violation, self.unread) {
                     self.refuse(status).await;
-                    let reason = refusal::reason(&error, status, self.unread);
+                    let reason = refusal::reason(&error, status, violation, self.line);
                     return Some((Some(status), reason));
+                }
+                // Behind an answer that was still on its way: hyper's own 400 followed it.
+                if let Some(violation) = violation {
+                    return Some((Some(violation.status), violation.reason.to_owned()));
                 }
                 let reason = format!("the connection broke: {error}");
                 (self.requests == 0).then_some((None, reason))

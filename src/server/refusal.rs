@@ -2,45 +2,60 @@
 
 use http::StatusCode;
 
-use crate::service;
+use crate::{
+    service,
+    transport::framing::{Violation, has_other_version},
+};
 
 /// How much of a line is written down.
 const LINE: usize = 4096;
 
-/// The status for a head that hyper did not take; absent when the connection just broke.
+/// The status for a head that was not taken; absent when the connection just broke, or when hyper
+/// has answered already.
 pub fn status(
     error: &hyper::Error,
-    refused: Option<StatusCode>,
+    held_back: Option<StatusCode>,
+    violation: Option<&Violation>,
     unread: &[u8],
 ) -> Option<StatusCode> {
-    if let Some(status) = refused {
-        return Some(match status {
-            StatusCode::BAD_REQUEST if has_other_version(unread) => {
-                StatusCode::HTTP_VERSION_NOT_SUPPORTED
-            }
-            status => status,
-        });
+    match (held_back, violation) {
+        (Some(_), Some(violation)) => Some(violation.status),
+        // hyper does not tell where in the head it was.
+        (Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), None) if !unread.contains(&b'\n') => {
+            Some(StatusCode::URI_TOO_LONG)
+        }
+        (Some(StatusCode::BAD_REQUEST), None) if has_other_version(line(unread)) => {
+            Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
+        }
+        (Some(status), None) => Some(status),
+        (None, _) => error
+            .is_parse_version_h2()
+            .then_some(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
     }
-    // The preface of HTTP/2, which hyper recognizes and leaves to us.
-    error
-        .is_parse()
-        .then_some(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
 }
 
 /// Why, in words for the log.
-pub fn reason(error: &hyper::Error, status: StatusCode, unread: &[u8]) -> String {
-    if is_tls(unread) {
+pub fn reason(
+    error: &hyper::Error,
+    status: StatusCode,
+    violation: Option<&Violation>,
+    line: &[u8],
+) -> String {
+    if is_tls(line) {
         return "TLS bytes on a port for plain HTTP".to_owned();
     }
-    match status {
-        StatusCode::HTTP_VERSION_NOT_SUPPORTED => "another version of HTTP".to_owned(),
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+    match (violation, status) {
+        (Some(violation), _) => violation.reason.to_owned(),
+        (None, StatusCode::HTTP_VERSION_NOT_SUPPORTED) => "another version of HTTP".to_owned(),
+        (None, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
             "the head is longer than `request-head-size`, or has more fields than \
              `request-headers`"
                 .to_owned()
         }
-        StatusCode::URI_TOO_LONG => "the request target is too long".to_owned(),
-        _ => format!("not a request: {error}"),
+        (None, StatusCode::URI_TOO_LONG) => {
+            "the request target is longer than `request-head-size`".to_owned()
+        }
+        (None, _) => format!("not a request: {error}"),
     }
 }
 
@@ -68,15 +83,8 @@ pub fn line(unread: &[u8]) -> &[u8] {
 
 /// The first byte of every TLS connection is the content type of a handshake record, and the
 /// second the major version (RFC 8446 §5.1).
-fn is_tls(unread: &[u8]) -> bool {
-    unread.starts_with(&[0x16, 0x03])
-}
-
-/// Whether the line ends as a request line does, with a version other than 1.0 and 1.1.
-fn has_other_version(unread: &[u8]) -> bool {
-    let version = line(unread).rsplit(|&byte| byte == b' ').next();
-    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-        if major.is_ascii_digit() && minor.is_ascii_digit() && *major != b'1')
+fn is_tls(line: &[u8]) -> bool {
+    line.starts_with(&[0x16, 0x03])
 }
 
 #[cfg(test)]
@@ -93,13 +101,5 @@ mod tests {
             assert_eq!(line(bytes), expected);
         }
         assert_eq!(line(&[b'a'; 10_000]).len(), LINE);
-    }
-
-    #[test]
-    fn other_versions_are_told_from_garbage() {
-        assert!(has_other_version(b"GET / HTTP/2.0\r\n"));
-        assert!(has_other_version(b"GET / HTTP/3.7"));
-        assert!(!has_other_version(b"GET / HTTP/1.1\r\n"));
-        assert!(!has_other_version(b"can you hear me?"));
     }
 }

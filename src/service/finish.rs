@@ -110,6 +110,7 @@ fn explanation(status: StatusCode) -> &'static str {
         421 => "This server is not responsible for that host.",
         431 => "The request's header fields are too long.",
         500 => "Something on the server went wrong. Its operator finds the reason in the log.",
+        501 => "The server does not know how to do this.",
         502 => "A script on the server gave an answer that is none.",
         503 => "The server is busy. Try again in a moment.",
         504 => "A script on the server did not answer in time.",

@@ -8,5 +8,6 @@ pub mod receive;
 pub mod seqpacket;
 pub mod signals;
 pub mod spawn;
+pub mod unsent;
 pub mod wait;
 pub mod watched;

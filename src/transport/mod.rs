@@ -1,6 +1,7 @@
 //! Connections: addresses, byte streams, and how far they have come.
 
 pub mod deadline;
+pub mod framing;
 pub mod progress;
 pub mod stream;
 

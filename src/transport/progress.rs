@@ -48,7 +48,15 @@ pub enum Overdue {
 pub struct Progress {
     phase: Cell<Phase>,
     since: Cell<Instant>,
-    write_blocked: Cell<Option<Instant>>,
+    blocked: Cell<Option<Blocked>>,
+}
+
+/// The client takes nothing for now.
+#[derive(Debug, Clone, Copy)]
+struct Blocked {
+    since: Instant,
+    /// What it had not acknowledged then, in bytes.
+    unsent: usize,
 }
 
 impl Default for Progress {
@@ -56,7 +64,7 @@ impl Default for Progress {
         Self {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
-            write_blocked: Cell::new(None),
+            blocked: Cell::new(None),
         }
     }
 }
@@ -95,20 +103,35 @@ impl Progress {
 
     /// The client took some bytes.
     pub fn sent(&self) {
-        self.write_blocked.set(None);
+        self.blocked.set(None);
     }
 
-    /// The client takes no more for now.
-    pub fn blocked(&self) {
-        if self.write_blocked.get().is_none() {
-            self.write_blocked.set(Some(Instant::now()));
+    /// The client takes no more for now, and has not acknowledged `unsent` bytes.
+    pub fn blocked(&self, unsent: usize) {
+        if self.blocked.get().is_none() {
+            let since = Instant::now();
+            self.blocked.set(Some(Blocked { since, unsent }));
         }
+    }
+
+    /// Whether a client that seemed to take nothing has taken something after all: the kernel says
+    /// that there is room only when there is plenty. Its turn then begins anew.
+    pub fn has_taken(&self, unsent: usize) -> bool {
+        let has_taken = self
+            .blocked
+            .get()
+            .is_some_and(|blocked| unsent < blocked.unsent);
+        if has_taken {
+            self.sent();
+            self.blocked(unsent);
+        }
+        has_taken
     }
 
     /// When the client's turn ends, and which turn that is.
     pub fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
-        if let Some(since) = self.write_blocked.get() {
-            return Some((since + patience.response, Overdue::Response));
+        if let Some(blocked) = self.blocked.get() {
+            return Some((blocked.since + patience.response, Overdue::Response));
         }
         match self.phase.get() {
             Phase::Idle => Some((self.since.get() + patience.idle, Overdue::Idle)),
@@ -160,7 +183,7 @@ mod tests {
     fn a_blocked_write_has_the_deadline_of_the_response() {
         let progress = Progress::default();
         progress.answering();
-        progress.blocked();
+        progress.blocked(0);
         assert_eq!(overdue(&progress), Some(Overdue::Response));
         progress.sent();
         assert_eq!(overdue(&progress), None);

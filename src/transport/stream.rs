@@ -1,11 +1,12 @@
 //! The byte stream of a connection, as hyper reads and writes it.
 //!
-//! Three things happen on the way: progress is noted for the deadlines; content that is part of a
-//! file is sent with `sendfile`; and hyper's own answer to a head it cannot parse, which is empty,
-//! is held back, so that the connection can give a readable one.
+//! Four things happen on the way: progress is noted for the deadlines; heads are looked at before
+//! hyper gets them; content that is part of a file is sent with `sendfile`; and hyper's own answer to
+//! a head it does not take, which is empty, is held back, so that the connection can give a readable
+//! one.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::poll_fn,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd},
@@ -14,6 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, BytesMut};
 use http::StatusCode;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
@@ -21,8 +23,11 @@ use tokio::{
 };
 
 use crate::{
-    sys::{file_slice::Described, receive::receive},
-    transport::progress::{Phase, Progress},
+    sys::{file_slice::Described, receive::receive, unsent::unsent},
+    transport::{
+        framing::{Framing, Violation},
+        progress::{Phase, Progress},
+    },
 };
 
 /// A connected socket.
@@ -39,15 +44,27 @@ pub enum Socket {
 pub struct Stream {
     socket: Rc<Socket>,
     state: Rc<State>,
+    framing: Framing,
+    /// What came along with the end of a head or of a content, and is beyond it.
+    beyond: BytesMut,
 }
+
+/// What hyper gets in the place of what it must not see: no head, no size of a chunk and no line of
+/// a trailer can have these bytes, so it refuses them in its turn, behind the answers to earlier
+/// requests.
+const NO_REQUEST: &[u8] = b"\0\0\r\n\r\n";
 
 /// What the connection's task and the stream share.
 #[derive(Debug, Default)]
 pub struct State {
     /// How far the connection has come.
     pub progress: Progress,
-    /// The status of an answer of hyper's own that was held back.
+    /// The status of an answer of hyper's own that was held back: nothing was sent in its place yet.
     pub refusal: Cell<Option<StatusCode>>,
+    /// Why a request was kept from hyper.
+    pub violation: OnceCell<Violation>,
+    /// Whether the connection ends because the client takes nothing of its answer.
+    pub stalled: Cell<bool>,
     /// Whether a request was answered whose content was not read to its end: the client may still
     /// be sending it.
     pub unread_content: Cell<bool>,
@@ -56,7 +73,55 @@ pub struct State {
 impl Stream {
     /// The stream over a socket, which stays shared with whoever waits for the client to leave.
     pub fn new(socket: Rc<Socket>, state: Rc<State>) -> Self {
-        Self { socket, state }
+        Self {
+            socket,
+            state,
+            framing: Framing::default(),
+            beyond: BytesMut::new(),
+        }
+    }
+
+    /// Leaves in `buffer`, from `start`, only what belongs to the section of the stream that hyper
+    /// is at: what is beyond it is kept for the next read.
+    fn admit(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+        let received = &buffer.filled()[start..];
+        match self.framing.admit(received) {
+            Ok(count) if count == received.len() => {}
+            Ok(count) => {
+                self.beyond.extend_from_slice(&received[count..]);
+                buffer.set_filled(start + count);
+            }
+            Err(violation) => {
+                // The first one counts.
+                let _ = self.state.violation.set(violation);
+                buffer.set_filled(start);
+                let fitting = NO_REQUEST.len().min(buffer.remaining());
+                buffer.put_slice(&NO_REQUEST[..fitting]);
+            }
+        }
+    }
+
+    /// Hands over what came earlier, as far as there is room.
+    fn read_beyond(&mut self, buffer: &mut ReadBuf<'_>) {
+        let count = self.beyond.len().min(buffer.remaining());
+        buffer.put_slice(&self.beyond[..count]);
+        self.beyond.advance(count);
+    }
+
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            let receive = || receive(self.socket.as_fd(), buffer);
+            match self.socket.try_io(Interest::READABLE, receive) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
     }
 
     /// Runs a non-blocking write until the socket takes some of it.
@@ -67,7 +132,7 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let Poll::Ready(ready) = self.socket.poll_write_ready(context) else {
-                self.state.progress.blocked();
+                self.state.progress.blocked(self.socket.unsent());
                 return Poll::Pending;
             };
             ready?;
@@ -102,27 +167,21 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            let before = buffer.filled().len();
-            let outcome = self
-                .socket
-                .try_io(Interest::READABLE, || receive(self.socket.as_fd(), buffer));
-            match outcome {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => {
-                    if buffer.filled().len() > before {
-                        self.state.progress.received();
-                    }
-                    return Poll::Ready(outcome);
-                }
-            }
+        let start = buffer.filled().len();
+        if self.beyond.is_empty() {
+            ready!(self.poll_receive(context, buffer))?;
+        } else {
+            self.read_beyond(buffer);
         }
+        if buffer.filled().len() > start {
+            self.state.progress.received();
+            self.admit(buffer, start);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -184,6 +243,11 @@ impl Socket {
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Bytes that were handed over and that the client has not acknowledged.
+    pub fn unsent(&self) -> usize {
+        unsent(self).unwrap_or_default()
     }
 
     /// Writes all of it, without hyper.

@@ -11,6 +11,8 @@ mod config;
 mod explain;
 /// Files, their metadata, ranges, preconditions, listings and containment.
 mod files;
+/// Where one request ends and the next begins.
+mod framing;
 /// Requests that are none, limits of connections, and what is written down of them.
 mod protocol;
 /// Scripts: variables, answers, streams, ends.

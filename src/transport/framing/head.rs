@@ -1,0 +1,186 @@
+//! The head of a request: the ends of its lines, its version, and what it says about the length of
+//! its content. Everything else about it is hyper's to check.
+
+use http::StatusCode;
+use memchr::memchr2;
+
+use crate::transport::framing::{Length, Violation};
+
+const BARE_LF: &str = "a line ends in a bare LF (RFC 9112 §2.2)";
+const BARE_CR: &str = "a CR stands without its LF (RFC 9112 §2.2)";
+
+/// A head as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// What came before, where a head comes in pieces.
+    earlier: Vec<u8>,
+    /// Whether a line came that is not empty: empty ones before it do not count (§2.2).
+    begun: bool,
+    /// Bytes of the line that has not ended.
+    line: usize,
+    after_cr: bool,
+}
+
+impl Head {
+    /// Takes the next bytes. Returns where among them the head ends, and the length of the content
+    /// that follows; nothing while the head goes on.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<(usize, Length)>, Violation> {
+        let outcome = match self.end(bytes) {
+            Ok(None) => {
+                self.earlier.extend_from_slice(bytes);
+                return Ok(None);
+            }
+            Ok(Some(end)) if self.earlier.is_empty() => {
+                length(&bytes[..end]).map(|length| Some((end, length)))
+            }
+            Ok(Some(end)) => {
+                let head = [&self.earlier, &bytes[..end]].concat();
+                length(&head).map(|length| Some((end, length)))
+            }
+            Err(reason) => Err(Violation::bad_request(reason)),
+        };
+        outcome.map_err(|violation| Violation {
+            line: first_line(&self.earlier, bytes),
+            ..violation
+        })
+    }
+
+    /// Where the empty line ends that ends the head.
+    fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
+        let mut at = 0;
+        loop {
+            if std::mem::take(&mut self.after_cr) {
+                match bytes.get(at) {
+                    Some(b'\n') => at += 1,
+                    Some(_) => return Err(BARE_CR),
+                    None => {
+                        self.after_cr = true;
+                        return Ok(None);
+                    }
+                }
+                let is_empty = std::mem::take(&mut self.line) == 0;
+                if is_empty && self.begun {
+                    return Ok(Some(at));
+                }
+                self.begun |= !is_empty;
+            }
+            let Some(length) = memchr2(b'\r', b'\n', &bytes[at..]) else {
+                self.line += bytes.len() - at;
+                return Ok(None);
+            };
+            self.line += length;
+            at += length + 1;
+            if bytes[at - 1] == b'\n' {
+                return Err(BARE_LF);
+            }
+            self.after_cr = true;
+        }
+    }
+}
+
+/// As much of the request line as is worth writing down.
+fn first_line(earlier: &[u8], bytes: &[u8]) -> Vec<u8> {
+    const MOST: usize = 4096;
+    let all = earlier.iter().chain(bytes).copied();
+    all.skip_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .take_while(|byte| !matches!(byte, b'\r' | b'\n'))
+        .take(MOST)
+        .collect()
+}
+
+/// What a whole head says about the length of the content.
+fn length(head: &[u8]) -> Result<Length, Violation> {
+    let mut lines = head
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .skip_while(|line| line.is_empty());
+    if has_other_version(lines.next().unwrap_or_default()) {
+        return Err(Violation {
+            status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            ..Violation::bad_request("another version of HTTP")
+        });
+    }
+    let mut content_length = None;
+    let mut transfer_encoding = None;
+    for line in lines {
+        if let Some(value) = value_of(line, b"content-length") {
+            let is_second = content_length.replace(value).is_some();
+            if is_second {
+                return Err(Violation::bad_request(
+                    "there are two Content-Length fields",
+                ));
+            }
+        } else if let Some(value) = value_of(line, b"transfer-encoding") {
+            let is_second = transfer_encoding.replace(value).is_some();
+            if is_second {
+                let reason = "there are two Transfer-Encoding fields";
+                return Err(Violation::bad_request(reason));
+            }
+        }
+    }
+    match (content_length, transfer_encoding) {
+        (None, None) => Ok(Length::Known(0)),
+        (Some(value), None) => number(value).map(Length::Known).ok_or_else(|| {
+            Violation::bad_request("Content-Length is not one number (RFC 9110 §8.6)")
+        }),
+        (None, Some(value)) => chunked(value),
+        (Some(_), Some(_)) => Err(Violation::bad_request(
+            "there are both Transfer-Encoding and Content-Length (RFC 9112 §6.1)",
+        )),
+    }
+}
+
+/// The value of a field line with this name, which is in lower case.
+fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (written, rest) = line.split_at_checked(name.len())?;
+    if !written.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    // White space before the colon is for hyper to refuse (RFC 9112 §5.1); until then the field
+    // counts as what it seems to be.
+    let value = rest.trim_ascii_start().strip_prefix(b":")?;
+    Some(value.trim_ascii())
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
+}
+
+/// `chunked` alone is understood. Before it another coding may stand that this server does not
+/// know (501, RFC 9112 §6.1); a list that does not end with it leaves the length open (400, §6.3).
+fn chunked(value: &[u8]) -> Result<Length, Violation> {
+    let codings: Vec<&[u8]> = value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    match &codings[..] {
+        [only] if is_chunked(only) => Ok(Length::Chunked),
+        [before @ .., last] if is_chunked(last) && !before.iter().any(|c| is_chunked(c)) => {
+            Err(Violation {
+                status: StatusCode::NOT_IMPLEMENTED,
+                ..Violation::bad_request("a transfer coding other than chunked")
+            })
+        }
+        _ => Err(Violation::bad_request(
+            "the transfer codings do not end with one `chunked` (RFC 9112 §6.3)",
+        )),
+    }
+}
+
+/// Whether the line ends as a request line does, with a version that is none of ours (RFC 9110
+/// §15.6.6): the preface of HTTP/2 is one. Any other fault of the line is hyper's to find.
+pub fn has_other_version(line: &[u8]) -> bool {
+    let version = line.rsplit(|&byte| byte == b' ').next();
+    match version.and_then(|version| version.strip_prefix(b"HTTP/")) {
+        Some(b"1.0" | b"1.1") => false,
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    }
+}
