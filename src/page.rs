@@ -13,6 +13,9 @@ h1{font-size:1.4rem;overflow-wrap:anywhere}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}\
 .n{text-align:right;white-space:nowrap}\
+.w{white-space:nowrap}\
+@media(max-width:40rem){.w{display:none}}\
+nav{margin-bottom:1rem;overflow-wrap:anywhere}\
 pre{white-space:pre-wrap;overflow-wrap:anywhere}\
 footer{margin-top:2rem;opacity:.6;font-size:.9rem}";
 

@@ -17,8 +17,8 @@ use code::{Token, paths, tokens};
 /// own, so siblings do not know each other; inside a module everything goes.
 const LAYERS: &[&[&str]] = &[
     &["sys"],
-    &["semantics", "body", "fs", "page", "systemd"],
-    &["transport"],
+    &["semantics", "fs", "page", "systemd"],
+    &["body", "transport"],
     &["records"],
     &["files", "cgi"],
     &["site"],

@@ -50,6 +50,8 @@ pub struct Facts<'r> {
     pub options: &'r Options,
     /// The site's root.
     pub document_root: &'r Path,
+    /// The user, where a password was asked for.
+    pub user: Option<&'r [u8]>,
 }
 
 /// The whole environment of a script.
@@ -88,7 +90,7 @@ pub fn meta_variables(facts: &Facts<'_>) -> Environment {
     }
 }
 
-/// Sections 4.1.1 to 4.1.17. `REMOTE_IDENT` and `REMOTE_USER` are never known here.
+/// Sections 4.1.1 to 4.1.17. `REMOTE_IDENT` is never known here.
 fn standard(variables: &mut Variables, facts: &Facts<'_>) {
     let Facts { head, script, .. } = facts;
     // A chunked message has no length, whatever else it says (RFC 9112 §6.3).
@@ -98,6 +100,10 @@ fn standard(variables: &mut Variables, facts: &Facts<'_>) {
     }
     if let Some(media_type) = head.headers.get(header::CONTENT_TYPE) {
         variables.set("CONTENT_TYPE", media_type);
+    }
+    if let Some(user) = facts.user {
+        variables.set("AUTH_TYPE", "Basic");
+        variables.set("REMOTE_USER", user);
     }
     variables.set("GATEWAY_INTERFACE", "CGI/1.1");
     if !script.path_info.is_empty() {

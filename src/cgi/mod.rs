@@ -90,6 +90,8 @@ pub struct ScriptRequest<'r> {
     pub head: &'r http::request::Parts,
     /// The request's target.
     pub target: &'r Target<'r>,
+    /// The user, where a password was asked for.
+    pub user: Option<&'r [u8]>,
     /// The request's record, with its head and its connection.
     pub pending: &'r Pending,
 }
@@ -155,6 +157,7 @@ fn environment(request: &ScriptRequest<'_>) -> Environment {
         script: request.script,
         options: request.options,
         document_root: request.document_root,
+        user: request.user,
     });
     for name in &environment.ambiguous {
         let id = request.pending.id();

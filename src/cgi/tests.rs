@@ -264,6 +264,7 @@ async fn answer(launcher: seqpacket::Address, asked: Asked, sink: records::Sink)
         document_root: Path::new("/srv"),
         head: pending.head(),
         target: &Target::parse(pending.head()).unwrap(),
+        user: None,
         pending: &pending,
     };
     let queue = Arc::clone(&asked.queue);

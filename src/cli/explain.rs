@@ -13,7 +13,7 @@ use crate::{
     fs::Wait,
     semantics::{failure::Failure, target::Target},
     service::{
-        decide::{Question, Undecided, decide},
+        decide::{Credentials, Question, Undecided, decide},
         decision::{Resource, Step},
     },
     site::{Site, Snapshot},
@@ -122,34 +122,37 @@ fn verdict(
     let asked = Question {
         listener: &connection.listener,
         client: connection.remote.0.ip(),
+        credentials: Credentials::Assumed,
         method: &head.method,
         authority: target.authority.as_ref(),
         path: &target.path,
+        query: target.query,
     };
     let decision = match decide(snapshot, asked, Wait::Allowed, steps) {
         Ok(decision) => decision,
         Err(Undecided::NoSite(failure)) => return Verdict::of(&failure),
         Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),
+        Err(Undecided::Unverified(_)) => unreachable!("passwords are assumed"),
     };
     let site = &snapshot[decision.site];
-    match decision.outcome {
+    match &decision.outcome {
         Ok(Resource::Files(_)) => Verdict::plain(Some(200), "it is served".to_owned()),
         Ok(Resource::Redirect { location, status }) => {
             Verdict::plain(Some(status.as_u16()), format!("redirected to {location}"))
         }
-        Ok(Resource::Script(found)) => {
-            let options = found.options(site);
+        Ok(Resource::Script(script)) => {
             let facts = Facts {
                 head,
                 target,
                 connection: &connection,
-                script: &found.script,
-                options,
+                script,
+                options: decision.scripts(site).1,
                 document_root: site.root.path(),
+                user: None,
             };
             run(&facts, site)
         }
-        Err(failure) => Verdict::of(&failure),
+        Err(failure) => Verdict::of(failure),
     }
 }
 

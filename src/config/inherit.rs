@@ -18,12 +18,12 @@ use std::{
 use serde_spanned::Spanned;
 
 use crate::{
-    config::sources::Span,
+    config::{serving::Serving, sources::Span},
     site::{Key, Networks},
 };
 
 /// The options of one path key, as far as they are written there.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Options {
     pub allow: Option<Spanned<Allow>>,
     pub env: BTreeMap<String, Spanned<String>>,
@@ -32,10 +32,11 @@ pub(super) struct Options {
     pub timeout: Option<Spanned<Duration>>,
     pub max_time: Option<Spanned<Duration>>,
     pub pass_authorization: Option<Spanned<bool>>,
+    pub serving: Serving,
 }
 
 /// An `allow` list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Allow {
     pub networks: Networks,
     /// As TOML writes it.
@@ -53,27 +54,7 @@ pub(super) struct Effective {
     pub timeout: Spanned<Duration>,
     pub max_time: Spanned<Duration>,
     pub pass_authorization: Spanned<bool>,
-}
-
-impl Options {
-    fn is_empty(&self) -> bool {
-        let Self {
-            allow,
-            env,
-            index,
-            listing,
-            timeout,
-            max_time,
-            pass_authorization,
-        } = self;
-        allow.is_none()
-            && env.is_empty()
-            && index.is_none()
-            && listing.is_none()
-            && timeout.is_none()
-            && max_time.is_none()
-            && pass_authorization.is_none()
-    }
+    pub serving: Serving,
 }
 
 impl Effective {
@@ -89,6 +70,7 @@ impl Effective {
             &mut self.pass_authorization,
             options.pass_authorization.as_ref(),
         );
+        self.serving.overlay(&options.serving);
     }
 }
 
@@ -202,7 +184,8 @@ fn crossings<'r, V>(wide: &[&'r Rule<V>]) -> Vec<Crossing<'r, V>> {
             }
             let of_crossing = covering(wide, &key);
             let of_prefix = decider(&covering(wide, &below.key));
-            if !rule.options.is_empty() || !std::ptr::eq(decider(&of_crossing), of_prefix) {
+            if rule.options != Options::default() || !std::ptr::eq(decider(&of_crossing), of_prefix)
+            {
                 known.insert(key.clone());
                 crossings.push((key, of_crossing));
             }
@@ -231,7 +214,7 @@ mod tests {
     use super::*;
     use crate::{
         config::sources::NOWHERE,
-        site::{Action, Origin, Route, Routes},
+        site::{Action, Route, Routes},
     };
 
     fn written<T>(value: T) -> Spanned<T> {
@@ -261,6 +244,7 @@ mod tests {
             timeout: written(Duration::ZERO),
             max_time: written(Duration::ZERO),
             pass_authorization: written(false),
+            serving: Serving::default(),
         }
     }
 
@@ -373,22 +357,10 @@ mod tests {
     }
 
     fn routes(rules: &[Rule<&'static str>]) -> Routes {
-        let route = |cell: Cell<'_, &'static str>| Route {
-            key: cell.key,
+        let route = |cell: Cell<'_, &'static str>| {
             // What the test looks at: the keys whose options the route has.
-            text: cell
-                .options
-                .env
-                .into_keys()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .into(),
-            origin: Origin {
-                file: "test".into(),
-                line: 1,
-            },
-            allow: Vec::new(),
-            action: Action::Deny,
+            let keys: Vec<_> = cell.options.env.into_keys().collect();
+            Route::bare(cell.key, &keys.join(" "), Action::Deny)
         };
         Routes::new(cells(rules, &base()).into_iter().map(route).collect())
     }

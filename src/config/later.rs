@@ -7,29 +7,19 @@ use toml::de::{DeTable, DeValue};
 use crate::config::findings::{Findings, Mistake};
 
 /// Keys by the table they stand in, where `*` is any name.
-const LATER: [(&[&str], &[&str]); 4] = [
+const LATER: [(&[&str], &[&str]); 3] = [
     (&[], &["cache"]),
     (&["cgi"], &["memory", "tasks"]),
-    (
-        &["site", "*"],
-        &["auth", "cache", "error-page", "follow", "headers", "types"],
-    ),
     (
         &["site", "*", "path", "*"],
         &[
             // Verbs.
             "script",
             "interpreter",
-            "fallback",
             "fastcgi",
             "proxy",
             // Options.
-            "auth",
-            "cache",
             "detach",
-            "error-page",
-            "follow",
-            "headers",
             "max-queued",
             "max-running",
             "memory",
@@ -37,7 +27,6 @@ const LATER: [(&[&str], &[&str]); 4] = [
             "setuid",
             "spool",
             "tasks",
-            "types",
             "user",
             "warm",
         ],

@@ -9,7 +9,7 @@
 //! Every stage reports all it finds to `findings`, and a stage does not judge what an earlier one
 //! left out; a snapshot exists only when no error was found. Spans are global offsets into
 //! `sources`, so that a value of any file names its place. A new key touches `raw`, `compile`, the
-//! options it is for, and a golden test.
+//! options it is for (`inherit` or `serving` where path keys inherit it), and a golden test.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod later;
 mod notation;
 mod raw;
 mod read;
+mod serving;
 mod sources;
 mod strict;
 mod tree;
@@ -124,18 +125,18 @@ fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded 
         compiled(&raw, sources, findings)
     };
     Loaded {
-        files: files.watch,
+        files: [files.watch, loaded.files].concat(),
         ..loaded
     }
 }
 
 fn compiled(raw: &Raw, sources: &Sources, mut findings: Findings) -> Loaded {
-    let (snapshot, settings) = compile::compile(raw, sources, &mut findings);
+    let compiled = compile::compile(raw, sources, &mut findings);
     Loaded {
-        snapshot: (!findings.has_errors()).then_some(snapshot),
+        snapshot: (!findings.has_errors()).then_some(compiled.snapshot),
         report: findings.into_report(sources),
-        settings,
-        files: Vec::new(),
+        settings: compiled.settings,
+        files: compiled.watch,
     }
 }
 

@@ -112,8 +112,16 @@ pub(super) struct Site {
     pub listing: Written<bool>,
     pub listen: Written<Texts>,
     pub trusted: Written<Texts>,
+    pub follow: Written<Texts>,
     pub redirect: BTreeMap<Spanned<String>, Spanned<Redirect>>,
     pub path: BTreeMap<Spanned<String>, Spanned<PathKey>>,
+    // What path keys may add to.
+    pub auth: Written<Auth>,
+    pub cache: Written<Quantity>,
+    pub compress: Written<bool>,
+    pub error_page: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub types: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 /// `[site.NAME.path."KEY"]`
@@ -131,6 +139,7 @@ pub(super) struct PathKey {
     pub files: Written<Mapping>,
     pub redirect: Written<Redirect>,
     pub deny: Written<bool>,
+    pub fallback: Written<String>,
     // The options.
     pub allow: Written<Texts>,
     pub env: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -139,6 +148,51 @@ pub(super) struct PathKey {
     pub timeout: Written<Quantity>,
     pub max_time: Written<Quantity>,
     pub pass_authorization: Written<bool>,
+    pub auth: Written<Auth>,
+    pub cache: Written<Quantity>,
+    pub compress: Written<bool>,
+    pub error_page: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub headers: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub types: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+/// `auth = { basic = "FILE", realm = "TEXT", weak = true }`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table such as { basic = \"users.htpasswd\", realm = \"Members\" }"
+)]
+pub(super) struct Auth {
+    pub basic: Written<PathBuf>,
+    pub realm: Written<String>,
+    pub weak: Written<bool>,
+}
+
+/// What a site and a path key say alike about how answers look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Serving<'r> {
+    pub auth: &'r Written<Auth>,
+    pub cache: &'r Written<Quantity>,
+    pub compress: &'r Written<bool>,
+    pub error_page: &'r BTreeMap<Spanned<String>, Spanned<String>>,
+    pub headers: &'r BTreeMap<Spanned<String>, Spanned<String>>,
+    pub types: &'r BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+impl Site {
+    /// What it says about how answers look.
+    pub fn serving(&self) -> Serving<'_> {
+        Serving {
+            auth: &self.auth,
+            cache: &self.cache,
+            compress: &self.compress,
+            error_page: &self.error_page,
+            headers: &self.headers,
+            types: &self.types,
+        }
+    }
 }
 
 /// An array of strings.
@@ -199,6 +253,18 @@ impl Raw {
 }
 
 impl PathKey {
+    /// What it says about how answers look.
+    pub fn serving(&self) -> Serving<'_> {
+        Serving {
+            auth: &self.auth,
+            cache: &self.cache,
+            compress: &self.compress,
+            error_page: &self.error_page,
+            headers: &self.headers,
+            types: &self.types,
+        }
+    }
+
     fn scripts(env: &[(String, String)]) -> Self {
         let variable = |(name, value): &(String, String)| {
             let name = Spanned::new(NOWHERE, name.clone());

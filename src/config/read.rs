@@ -226,6 +226,11 @@ impl Reader<'_> {
     }
 }
 
+/// The content of a regular file that is not large, or why not.
+pub(super) fn bounded(path: &Path) -> Result<Vec<u8>, String> {
+    open(path).map(|(_, bytes)| bytes)
+}
+
 /// Opens a regular file: its identity and content, or why not.
 fn open(path: &Path) -> Result<((u64, u64), Vec<u8>), String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -166,6 +166,9 @@ fn read_count(written: &Quantity) -> Result<usize, Mistake> {
     }
 }
 
+/// What the kernel has room for (`sun_path`, with a NUL behind it).
+const LONGEST_SOCKET: usize = 107;
+
 /// Reads an address to listen on: `[::]:80`, `127.0.0.1:8000`, `unix:/run/pywebd/http.sock`.
 ///
 /// The mistake says what to write instead of the common slips: no host, no port, a host name.
@@ -174,6 +177,10 @@ pub fn listen(text: &str) -> Result<Listen, Mistake> {
         if path.is_empty() || path.contains('\0') {
             let mistake = Mistake::new(format!("{text:?} names no socket"));
             return Err(mistake.help("write \"unix:/run/pywebd/http.sock\""));
+        }
+        if path.len() > LONGEST_SOCKET {
+            let message = format!("the path of a socket has at most {LONGEST_SOCKET} bytes");
+            return Err(Mistake::new(message));
         }
         return Ok(Listen::Unix(PathBuf::from(path)));
     }

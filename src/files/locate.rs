@@ -3,7 +3,7 @@
 use http::{HeaderValue, StatusCode};
 
 use crate::{
-    files::{Options, media_type},
+    files::Options,
     fs::{Kind, OpenError, Opened, Wait, policy},
     semantics::{
         failure::{Cause, Failure},
@@ -14,12 +14,15 @@ use crate::{
 /// What was found.
 #[derive(Debug)]
 pub enum Found {
-    /// A regular file, asked for by its name or found as an index.
+    /// A regular file.
     File {
         /// The file.
         opened: Opened,
         /// Its media type (RFC 9110 §8.3).
         media_type: HeaderValue,
+        /// The path it could be asked for by, where that is another than it was: an index, or the
+        /// file that `fallback` names.
+        own_path: Option<Path<'static>>,
     },
     /// A directory to list.
     Directory(Opened),
@@ -43,17 +46,39 @@ pub fn locate(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, L
     if policy::hidden_component(bytes).is_some() {
         return Err(failure(path, StatusCode::NOT_FOUND, Cause::HiddenName));
     }
-    let relative = options.place.relative(bytes);
-    let opened = open(options, path, relative, wait)?;
+    match named(options, path, wait) {
+        Err(LocateError::Failure(failure)) if is_nothing(&failure) => {
+            let fallback = options.fallback.as_ref();
+            let found = fallback.map(|fallback| by_itself(options, fallback, wait));
+            match found.transpose()? {
+                Some(Some(found)) => Ok(found),
+                _ => Err(LocateError::Failure(failure)),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+/// What a path names without a `fallback`.
+fn named(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, LocateError> {
+    let relative = options.place.relative(path.as_bytes());
+    let opened = options.place.root.open(relative, wait);
+    let opened = opened.map_err(|error| refusal(path, error))?;
     match opened.metadata.kind {
         Kind::File => Ok(Found::File {
             opened,
-            media_type: media_type::of(relative),
+            media_type: options.types.of(relative),
+            own_path: None,
         }),
         Kind::Directory if !path.is_directory() => Err(LocateError::MissingSlash),
         Kind::Directory => directory(options, path, opened, wait),
         Kind::Other => Err(failure(path, StatusCode::FORBIDDEN, Cause::NotRegular)),
     }
+}
+
+/// Whether nothing was there to answer with, so that `fallback` may.
+fn is_nothing(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::NotFound(_) | Cause::NoIndex(_))
 }
 
 /// The first index file that is there, else the listing.
@@ -63,18 +88,9 @@ fn directory(
     opened: Opened,
     wait: Wait,
 ) -> Result<Found, LocateError> {
-    let mut name = options.place.relative(path.as_bytes()).to_vec();
-    let length = name.len();
     for index in &options.index {
-        name.truncate(length);
-        name.extend_from_slice(index.as_bytes());
-        match options.place.root.open(&name, wait) {
-            Ok(opened) if opened.metadata.kind == Kind::File => {
-                let media_type = media_type::of(index.as_bytes());
-                return Ok(Found::File { opened, media_type });
-            }
-            Ok(_) | Err(OpenError::NotFound) => {}
-            Err(error) => return Err(refusal(path, error)),
+        if let Some(found) = by_itself(options, &path.child(index.as_bytes()), wait)? {
+            return Ok(found);
         }
     }
     if options.listing {
@@ -83,17 +99,22 @@ fn directory(
     Err(failure(path, StatusCode::FORBIDDEN, Cause::NoIndex))
 }
 
-fn open(
+/// The file with a path of its own, if there is one.
+fn by_itself(
     options: &Options,
-    path: &Path<'_>,
-    relative: &[u8],
+    path: &Path<'static>,
     wait: Wait,
-) -> Result<Opened, LocateError> {
-    options
-        .place
-        .root
-        .open(relative, wait)
-        .map_err(|error| refusal(path, error))
+) -> Result<Option<Found>, LocateError> {
+    let relative = options.place.relative(path.as_bytes());
+    match options.place.root.open(relative, wait) {
+        Ok(opened) if opened.metadata.kind == Kind::File => Ok(Some(Found::File {
+            opened,
+            media_type: options.types.of(relative),
+            own_path: Some(path.clone()),
+        })),
+        Ok(_) | Err(OpenError::NotFound) => Ok(None),
+        Err(error) => Err(refusal(path, error)),
+    }
 }
 
 fn refusal(path: &Path<'_>, error: OpenError) -> LocateError {

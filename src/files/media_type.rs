@@ -23,19 +23,50 @@ const OURS: &[(&str, &str)] = &[
     ("zst", "application/zstd"),
 ];
 
-/// The media type of a file with this name; `application/octet-stream` when the ending says
-/// nothing.
-pub fn of(name: &[u8]) -> HeaderValue {
+/// Media types of the configuration, which come before all others.
+#[derive(Debug, Clone, Default)]
+pub struct Types {
+    /// By the end of a name, with its dot; the longest first.
+    endings: Vec<(Box<str>, HeaderValue)>,
+    /// For names whose ending says nothing.
+    otherwise: Option<HeaderValue>,
+}
+
+impl Types {
+    /// These endings without their first dot, and the type for names that say nothing.
+    pub fn new(
+        endings: impl IntoIterator<Item = (String, HeaderValue)>,
+        otherwise: Option<HeaderValue>,
+    ) -> Self {
+        let with_dot = |(ending, value)| (format!(".{ending}").to_lowercase().into(), value);
+        let mut endings: Vec<(Box<str>, HeaderValue)> = endings.into_iter().map(with_dot).collect();
+        endings.sort_by_key(|(ending, _)| std::cmp::Reverse(ending.len()));
+        Self { endings, otherwise }
+    }
+
+    /// The media type of a file with this name; `application/octet-stream` where nothing says more.
+    pub fn of(&self, name: &[u8]) -> HeaderValue {
+        let configured = self.endings.iter().find(|(ending, _)| {
+            let start = name.len().checked_sub(ending.len());
+            start.is_some_and(|start| name[start..].eq_ignore_ascii_case(ending.as_bytes()))
+        });
+        configured
+            .map(|(_, value)| value.clone())
+            .or_else(|| known(name))
+            .or_else(|| self.otherwise.clone())
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"))
+    }
+}
+
+/// The media type that everybody knows for an ending.
+fn known(name: &[u8]) -> Option<HeaderValue> {
     let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
-    let Some(ending) = ending(name) else {
-        return HeaderValue::from_static("application/octet-stream");
-    };
-    let ending = ending.to_ascii_lowercase();
+    let ending = ending(name)?.to_ascii_lowercase();
     if let Ok(index) = OURS.binary_search_by_key(&&*ending, |(known, _)| known) {
-        return HeaderValue::from_static(OURS[index].1);
+        return Some(HeaderValue::from_static(OURS[index].1));
     }
     let guess = mime_guess::from_ext(&ending).first_raw();
-    HeaderValue::from_static(guess.unwrap_or("application/octet-stream"))
+    guess.map(HeaderValue::from_static)
 }
 
 fn ending(name: &[u8]) -> Option<&str> {
@@ -62,7 +93,7 @@ mod tests {
             ("d.html/plain", "application/octet-stream"),
             ("a.no-such-ending", "application/octet-stream"),
         ] {
-            assert_eq!(of(name.as_bytes()), expected, "{name}");
+            assert_eq!(Types::default().of(name.as_bytes()), expected, "{name}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Opening files beneath a root, and asking the opened file, never the path.
 
+mod follow;
 pub mod policy;
 pub mod root;
 
-pub use root::{Kind, Metadata, OpenError, Opened, Place, Root, Wait};
+pub use root::{Kind, Metadata, OpenError, Opened, Place, Root, Version, Wait};

@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +17,8 @@ use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
+
+use crate::fs::follow;
 
 /// How often an open is tried again when a rename below the root disturbed the kernel's walk.
 const WALK_ATTEMPTS: usize = 16;
@@ -25,12 +28,14 @@ const WALK_ATTEMPTS: usize = 16;
 pub struct Root {
     path: PathBuf,
     handle: ArcSwapOption<Handle>,
+    /// What symbolic links may lead to outside.
+    follow: Vec<Root>,
 }
 
 /// The directory that the root's path named when it was last looked at.
 #[derive(Debug)]
-struct Handle {
-    fd: OwnedFd,
+pub(super) struct Handle {
+    pub fd: OwnedFd,
     device: u64,
     inode: u64,
 }
@@ -38,7 +43,8 @@ struct Handle {
 /// Whether an open may wait for a disk or a network filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Only what the kernel has in memory; else [`OpenError::WouldWait`].
+    /// Only what the kernel has in memory; else [`OpenError::WouldWait`]. Where the root itself is, is
+    /// looked at either way: its path is used all the time.
     Never,
     /// Anything.
     Allowed,
@@ -85,6 +91,14 @@ pub struct Metadata {
     pub uid: u32,
 }
 
+/// What changes whenever a file's content is written to or cut. Other than the status change time,
+/// it stays when another file takes the name of an open one, or its mode is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    size: u64,
+    modified: (i64, u32),
+}
+
 /// Why nothing was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -112,7 +126,15 @@ impl Root {
         Self {
             path: path.into(),
             handle: ArcSwapOption::empty(),
+            follow: Vec::new(),
         }
+    }
+
+    /// The same, where symbolic links may also lead into these directories.
+    #[must_use]
+    pub fn following(self, directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        let follow = directories.into_iter().map(Self::new).collect();
+        Self { follow, ..self }
     }
 
     /// The configured path.
@@ -128,13 +150,18 @@ impl Root {
     pub fn open(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
         let handle = self.current()?;
         let relative = if relative.is_empty() { b"." } else { relative };
-        let fd = open_beneath(handle.fd.as_fd(), relative, wait)?;
+        let fd = match open_within(handle.fd.as_fd(), relative, ResolveFlags::empty(), wait) {
+            Err(OpenError::Outside) if !self.follow.is_empty() => {
+                follow::open(handle.fd.as_fd(), relative, &self.follow, wait)?
+            }
+            outcome => outcome?,
+        };
         let metadata = Metadata::of(&fd)?;
         Ok(Opened { fd, metadata })
     }
 
     /// The handle of what the path names now. One `stat` finds out whether the root was swapped.
-    fn current(&self) -> Result<Arc<Handle>, OpenError> {
+    pub(super) fn current(&self) -> Result<Arc<Handle>, OpenError> {
         let now = rustix::fs::stat(&self.path)?;
         if let Some(handle) = &*self.handle.load()
             && (handle.device, handle.inode) == (now.st_dev, now.st_ino)
@@ -154,9 +181,15 @@ impl Root {
     }
 }
 
-fn open_beneath(root: impl AsFd + Copy, relative: &[u8], wait: Wait) -> Result<OwnedFd, OpenError> {
+/// Opens for reading beneath a directory, with more restrictions if wanted.
+pub(super) fn open_within(
+    root: impl AsFd + Copy,
+    relative: &[u8],
+    restrictions: ResolveFlags,
+    wait: Wait,
+) -> Result<OwnedFd, OpenError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let contained = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let contained = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | restrictions;
     let resolve = match wait {
         Wait::Never => contained | ResolveFlags::CACHED,
         Wait::Allowed => contained,
@@ -182,6 +215,31 @@ impl Metadata {
     /// The metadata of an open descriptor.
     pub fn of(fd: impl AsFd) -> Result<Self, OpenError> {
         Ok(Self::from(rustix::fs::fstat(fd)?))
+    }
+
+    /// When it was changed last, in whatever way; the epoch for any time before it.
+    pub fn changed_at(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.changed;
+        let since = u64::try_from(seconds).map(|seconds| Duration::new(seconds, nanoseconds));
+        let time = since
+            .ok()
+            .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The version of the content.
+    pub fn version(&self) -> Version {
+        Version {
+            size: self.size,
+            modified: self.modified,
+        }
+    }
+}
+
+impl Version {
+    /// The version that an open file has now.
+    pub fn of(fd: impl AsFd) -> Result<Self, OpenError> {
+        Metadata::of(fd).map(|metadata| metadata.version())
     }
 }
 

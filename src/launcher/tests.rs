@@ -26,9 +26,10 @@ use crate::{
         self,
         wire::{End, Exit, Launch, MAX_MESSAGE, Refusal, Reply, Request},
     },
+    files,
     fs::{Place, Root},
     site::{
-        Action, Hosts, Key, Limits, Log, Networks, Origin, Route, Routes, Site, policy::AccessLog,
+        Action, Hosts, Key, Limits, Log, Networks, Origin, Route, Routes, Site, limits::AccessLog,
     },
     sys::seqpacket::{Address, Listener, Socket},
 };
@@ -63,13 +64,6 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
     let elsewhere = Arc::new(Root::new(directory.join("programs")));
     let prefix = |text: &str| Key::Prefix(text.as_bytes().into());
     let exact = |text: &str| Key::Exact(text.as_bytes().into());
-    let route = |key, text: &str, action| Route {
-        key,
-        text: text.into(),
-        origin: origin(),
-        allow: Vec::new(),
-        action,
-    };
     let cgi = |text: &str, root: &Arc<Root>, strip| {
         let options = cgi::Options {
             place: Place {
@@ -82,12 +76,12 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
             max_time: Duration::from_secs(1),
             pass_authorization: false,
         };
-        route(prefix(text), text, Action::Cgi(options))
+        Route::bare(prefix(text), text, Action::Cgi(options))
     };
     let mut routes = vec![
-        route(prefix("/"), "/", Action::Deny),
+        Route::bare(prefix("/"), "/", Action::Deny),
         cgi("/cgi-bin/", &root, 1),
-        route(exact("/cgi-bin/denied"), "/cgi-bin/denied", Action::Deny),
+        Route::bare(exact("/cgi-bin/denied"), "/cgi-bin/denied", Action::Deny),
         cgi("/elsewhere/", &elsewhere, "/elsewhere/".len()),
     ];
     if directory.join("extra").exists() {
@@ -97,7 +91,17 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
         name: "test".into(),
         origin: origin(),
         canonical: None,
-        listen: Vec::new(),
+        files: files::Options {
+            place: Place {
+                root: Arc::clone(&root),
+                strip: 1,
+            },
+            index: Vec::new(),
+            listing: false,
+            types: files::Types::default(),
+            compress: false,
+            fallback: None,
+        },
         root,
         trusted: Networks::default(),
         routes: Routes::new(routes),

@@ -21,9 +21,9 @@ pub enum Cause {
     /// The request target or the `Host` field breaks the grammar (RFC 9112 §3.2).
     #[error("{0}")]
     BadTarget(&'static str),
-    /// The head of the request could not be parsed (RFC 9112 §2.2).
+    /// The content of the request is not framed as its head says, or breaks off (RFC 9112 §6, §7).
     #[error("{0}")]
-    BadHead(&'static str),
+    BadContent(&'static str),
     /// No site takes this host on this listener (RFC 9110 §15.5.20).
     #[error("no site is configured for host {0:?} on this listener")]
     UnknownHost(String),
@@ -62,14 +62,35 @@ pub enum Cause {
     /// A method that only a script could know (RFC 9110 §15.6.2).
     #[error("method {0} is not known here")]
     UnknownMethod(Method),
+    /// A precondition does not hold (RFC 9110 §13).
+    #[error("a precondition of the request does not hold")]
+    PreconditionFailed,
+    /// No range of the request is within the content, which has this length (RFC 9110 §15.5.17).
+    #[error("no range of the request is within the {0} bytes that there are")]
+    UnsatisfiableRange(u64),
+    /// The client takes none of the representations (RFC 9110 §15.5.7).
+    #[error("the client takes no content coding that there is, nor content without one")]
+    NotAcceptable,
+    /// A file that was written to whenever it was read.
+    #[error("the file is written to all the time")]
+    Changing,
+    /// A password is needed (RFC 9110 §11).
+    #[error("a password is needed")]
+    Unauthenticated {
+        /// What `WWW-Authenticate` says.
+        challenge: HeaderValue,
+    },
+    /// More passwords are being checked than there is room for.
+    #[error("too many passwords are being checked")]
+    TooManyPasswords,
     /// An `Expect` other than `100-continue` (RFC 9110 §10.1.1).
     #[error("the expectation of the request cannot be met")]
     Expectation,
     /// The content is longer than `request-body-size`.
-    #[error("the request's content is longer than {0} bytes")]
+    #[error("the request's content is longer than `request-body-size`, {0} bytes")]
     ContentTooLarge(u64),
     /// The content paused for longer than `request-body-timeout`.
-    #[error("the request's content paused for too long")]
+    #[error("the request's content paused for longer than `request-body-timeout`")]
     ContentTimeout,
     /// A directory below a `cgi` key, or the key itself: scripts are not listed.
     #[error("{0} is a directory of scripts, which is never listed")]
@@ -112,6 +133,12 @@ pub enum Cause {
         /// Requests that wait.
         queued: usize,
     },
+    /// The client took nothing of its answer for longer than `response-timeout`.
+    #[error("the client took nothing of the answer within `response-timeout`")]
+    ResponseTimeout,
+    /// The answer could not be completed.
+    #[error("{0}")]
+    Incomplete(String),
     /// The client closed the connection before its answer was ready.
     #[error("the client left")]
     ClientLeft,
@@ -139,12 +166,16 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, Cause::BadTarget(reason))
     }
 
-    /// 500: the operating system refused something it usually grants.
+    /// 500: the operating system refused something it usually grants. 503 where it has run out of
+    /// descriptors or memory, which passes.
     pub fn system(action: &'static str, error: &std::io::Error) -> Self {
+        use rustix::io::Errno;
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+        let status = match Errno::from_io_error(error) {
+            Some(errno) if exhausted.contains(&errno) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         let error = error.to_string();
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Cause::System { action, error },
-        )
+        Self::new(status, Cause::System { action, error })
     }
 }

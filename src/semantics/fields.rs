@@ -37,6 +37,23 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// The greatest weight (RFC 9110 §12.4.2), which is also that of what has none.
+pub const WHOLE: u16 = 1000;
+
+/// A weight: `0`, `1`, or one of them with up to three decimals, in thousandths.
+pub fn weight(value: &[u8]) -> Option<u16> {
+    let (whole, decimals) = match value {
+        [whole @ (b'0' | b'1')] => (whole, &b""[..]),
+        [whole @ (b'0' | b'1'), b'.', decimals @ ..] if decimals.len() <= 3 => (whole, decimals),
+        _ => return None,
+    };
+    let mut thousandths = u16::from(whole - b'0') * WHOLE;
+    for (digit, place) in decimals.iter().zip([100, 10, 1]) {
+        thousandths += u16::try_from(char::from(*digit).to_digit(10)?).ok()? * place;
+    }
+    (thousandths <= WHOLE).then_some(thousandths)
+}
+
 /// Takes off optional white space (RFC 9110 §5.6.3).
 fn trim(value: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !is_white_space(*byte);

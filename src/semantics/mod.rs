@@ -4,7 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod authority;
+pub mod coding;
 pub mod failure;
 pub mod fields;
 pub mod precondition;

@@ -53,15 +53,15 @@ pub fn evaluate(fields: &HeaderMap, current: &Validators) -> Judgement {
 /// Whether the representation was modified after a date. Not known without a valid date or
 /// without a modification time: then the field is ignored.
 fn is_modified(current: &Validators, since: Option<SystemTime>) -> Option<bool> {
-    Some(current.last_modified? > since?)
+    Some(current.modified? > since?)
 }
 
 /// Whether `Range` is to be honored: true without `If-Range`, or when it matches strongly
 /// (RFC 9110 §13.1.5).
 ///
 /// A date matches when it is the very modification time. That it is a strong validator, so that
-/// the representation did not change twice within its second, is for the client to make sure of
-/// before it sends one.
+/// the representation did not change twice within its second, is why a second that is not over is
+/// never told.
 pub fn range_applies(fields: &HeaderMap, current: &Validators) -> bool {
     if !fields.contains_key(IF_RANGE) {
         return true;
@@ -91,12 +91,11 @@ mod tests {
 
     /// Tag `"t"`, modified at `AT`.
     fn current() -> Validators {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         Validators {
-            tag: EntityTag {
-                weak: false,
-                opaque: "\"t\"".to_owned(),
-            },
-            last_modified: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)),
+            tag: EntityTag("\"t\"".to_owned()),
+            modified: Some(time),
+            last_modified: Some(time),
         }
     }
 
@@ -193,6 +192,7 @@ mod tests {
     #[test]
     fn dates_are_ignored_without_a_modification_time() {
         let unknown = Validators {
+            modified: None,
             last_modified: None,
             ..current()
         };

@@ -14,10 +14,14 @@ const MOST: usize = 16;
 /// What a `Range` field comes to for content of a given length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// No range, an unknown unit, a malformed set or several ranges: the whole content (§14.2).
+    /// No range, an unknown unit, a malformed set, or one that is an attack: the whole content
+    /// (§14.2).
     Whole,
     /// One range of bytes, not empty, within the length.
     Part(Range<u64>),
+    /// Several such ranges in the order they were asked for, none of which shares a byte with
+    /// another.
+    Parts(Vec<Range<u64>>),
     /// No range of the set can be satisfied: 416 (§15.5.17).
     Unsatisfiable,
 }
@@ -40,14 +44,28 @@ pub fn select(value: &[u8], length: u64) -> Selection {
     let Some(ByteRanges(ranges)) = ByteRanges::parse(value) else {
         return Selection::Whole;
     };
-    if !ranges.iter().any(|range| range.is_satisfiable(length)) {
+    let satisfiable = || ranges.iter().filter(|range| range.is_satisfiable(length));
+    if satisfiable().next().is_none() {
         return Selection::Unsatisfiable;
     }
-    match ranges[..] {
+    if length == 0 {
         // A suffix of empty content is satisfiable, but no Content-Range could tell it.
-        [range] if length > 0 => Selection::Part(range.within(length)),
-        _ => Selection::Whole,
+        return Selection::Whole;
     }
+    let mut parts: Vec<_> = satisfiable().map(|range| range.within(length)).collect();
+    match &parts[..] {
+        [_] => Selection::Part(parts.remove(0)),
+        _ if share_a_byte(&parts) => Selection::Whole,
+        _ => Selection::Parts(parts),
+    }
+}
+
+/// Ranges that overlap make an answer longer than the content (RFC 9110 §17.15), and no client has
+/// use for them.
+fn share_a_byte(parts: &[Range<u64>]) -> bool {
+    let mut sorted: Vec<_> = parts.iter().collect();
+    sorted.sort_by_key(|part| part.start);
+    sorted.windows(2).any(|pair| pair[0].end > pair[1].start)
 }
 
 impl ByteRanges {
@@ -172,11 +190,23 @@ mod tests {
     }
 
     #[test]
-    fn several_ranges_are_the_whole_unless_none_can_be_satisfied() {
+    fn several_ranges_are_parts_in_the_order_they_were_asked_for() {
         for (value, expected) in [
-            ("bytes=0-1,3-4", Selection::Whole),
-            ("bytes=0-1,200-", Selection::Whole),
+            ("bytes=0-1,3-4", vec![0..2, 3..5]),
+            ("bytes=3-4,0-1", vec![3..5, 0..2]),
+            ("bytes=0-1,2-3", vec![0..2, 2..4]),
+            ("bytes=0-1,200-,-1", vec![0..2, 99..100]),
+        ] {
+            let expected = Selection::Parts(expected);
+            assert_eq!(select(value.as_bytes(), 100), expected, "{value}");
+        }
+        for (value, expected) in [
+            ("bytes=0-1,200-", part(0..2)),
             ("bytes=100-,-0", Selection::Unsatisfiable),
+            ("bytes=0-1,1-2", Selection::Whole),
+            ("bytes=50-60,0-99", Selection::Whole),
+            ("bytes=0-,-1", Selection::Whole),
+            ("bytes=0-0,0-0", Selection::Whole),
         ] {
             assert_eq!(select(value.as_bytes(), 100), expected, "{value}");
         }
@@ -227,10 +257,38 @@ mod tests {
                 .collect();
             match select(value.as_bytes(), length) {
                 Selection::Part(range) => prop_assert_eq!(range.collect::<Vec<_>>(), wanted),
+                Selection::Parts(parts) => prop_assert!(false, "{parts:?} of one range"),
                 Selection::Unsatisfiable => prop_assert!(wanted.is_empty()),
                 Selection::Whole => prop_assert!(
                     first > last.or(first) || first.or(last).is_none() || length == 0
                 ),
+            }
+        }
+
+        /// Against a list of what each byte is asked for by.
+        #[test]
+        fn parts_have_every_byte_as_often_as_it_was_asked_for(
+            set in proptest::collection::vec((0_u64..20, 0_u64..20), 2..6),
+            length in 1_u64..16,
+        ) {
+            let value: Vec<_> = set.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+            let value = format!("bytes={}", value.join(","));
+            let asked = |at: u64| set.iter().filter(|(first, last)| (*first..=*last).contains(&at)).count();
+            let is_valid = set.iter().all(|(first, last)| first <= last);
+            let selection = select(value.as_bytes(), length);
+            let parts = match &selection {
+                Selection::Part(part) => vec![part.clone()],
+                Selection::Parts(parts) => parts.clone(),
+                Selection::Unsatisfiable => vec![],
+                Selection::Whole => {
+                    prop_assert!(!is_valid || (0..length).any(|at| asked(at) > 1));
+                    return Ok(());
+                }
+            };
+            prop_assert!(is_valid);
+            for at in 0..length {
+                let found = parts.iter().filter(|part| part.contains(&at)).count();
+                prop_assert_eq!(found, asked(at), "byte {} of {}", at, value);
             }
         }
 

@@ -19,6 +19,8 @@ pub enum Answer {
     Whole,
     /// 206 with these bytes.
     Part(Range<u64>),
+    /// 206 with several parts (RFC 9110 §14.6).
+    Parts(Vec<Range<u64>>),
     /// 304 without content.
     NotModified,
     /// 412.
@@ -27,23 +29,35 @@ pub enum Answer {
     Unsatisfiable,
 }
 
-/// Chooses the answer to a GET or HEAD request for content of `length` bytes. A range is ignored
-/// for every method but GET (RFC 9110 §14.2).
-pub fn select(method: &Method, fields: &HeaderMap, current: &Validators, length: u64) -> Answer {
+/// Whether a request asks for a part, which is one of the content as it is, without a coding. A
+/// range is ignored for every method but GET (RFC 9110 §14.2).
+pub fn asks_for_part(method: &Method, fields: &HeaderMap) -> bool {
+    *method == Method::GET && fields.contains_key(RANGE)
+}
+
+/// Chooses the answer to a GET or HEAD request for a representation. `length` is that of its content
+/// in bytes, where it can be given in parts.
+pub fn select(
+    method: &Method,
+    fields: &HeaderMap,
+    current: &Validators,
+    length: Option<u64>,
+) -> Answer {
     match precondition::evaluate(fields, current) {
         Judgement::Failed => return Answer::PreconditionFailed,
         Judgement::NotModified => return Answer::NotModified,
         Judgement::Proceed => {}
     }
-    let Some(value) = fields::single(fields, RANGE) else {
+    let (Some(length), Some(value)) = (length, fields::single(fields, RANGE)) else {
         return Answer::Whole;
     };
-    if *method != Method::GET || !precondition::range_applies(fields, current) {
+    if !asks_for_part(method, fields) || !precondition::range_applies(fields, current) {
         return Answer::Whole;
     }
     match range::select(value.as_bytes(), length) {
         Selection::Whole => Answer::Whole,
         Selection::Part(range) => Answer::Part(range),
+        Selection::Parts(ranges) => Answer::Parts(ranges),
         Selection::Unsatisfiable => Answer::Unsatisfiable,
     }
 }
@@ -64,13 +78,11 @@ mod tests {
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect();
         let current = Validators {
-            tag: EntityTag {
-                weak: false,
-                opaque: "\"t\"".to_owned(),
-            },
+            tag: EntityTag("\"t\"".to_owned()),
+            modified: None,
             last_modified: None,
         };
-        select(method, &fields, &current, 100)
+        select(method, &fields, &current, Some(100))
     }
 
     #[test]
@@ -80,6 +92,7 @@ mod tests {
             (&[(RANGE, "bytes=0-9")], Answer::Part(0..10)),
             (&[(RANGE, "bytes=100-")], Answer::Unsatisfiable),
             (&[(RANGE, "bytes=x")], Answer::Whole),
+            (&[(RANGE, "bytes=0-0,5-5")], Answer::Parts(vec![0..1, 5..6])),
             (
                 &[(RANGE, "bytes=100-"), (IF_NONE_MATCH, "\"t\"")],
                 Answer::NotModified,

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use http::{Method, StatusCode, Uri, Version, header, request::Parts};
+use http::{Method, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_encode};
 
 use crate::semantics::{
@@ -24,6 +24,8 @@ pub struct Target<'h> {
     pub path: Path<'h>,
     /// The query as received, without the question mark.
     pub query: Option<&'h str>,
+    /// Whether the target is `*`: the server as a whole (RFC 9112 §3.2.4). The path is then `/`.
+    pub is_server: bool,
 }
 
 /// A decoded absolute path: begins with a slash, no empty and no dot segment, no NUL.
@@ -55,6 +57,7 @@ impl<'h> Target<'h> {
             authority,
             path,
             query: uri.query(),
+            is_server: uri.path() == "*",
         })
     }
 }
@@ -79,15 +82,17 @@ fn authority_form(method: &Method) -> Failure {
     Failure::bad_target("the target is neither a path nor an absolute URI")
 }
 
-/// The reference of a script's local redirect, a path and query of this server (RFC 3875 §6.2.2),
-/// to stand in the place of the request's own target. A fragment is dropped: the client, which it
-/// would be for, does not see the redirect.
-pub fn local(reference: &str) -> Result<Uri, Failure> {
-    reference
-        .parse()
-        .ok()
-        .filter(|_| reference.starts_with('/'))
-        .ok_or_else(|| Failure::bad_target("the script's local redirect is malformed"))
+/// The request's URI with the path and query of a local redirect in the place of its own; the
+/// authority stays (RFC 3875 §6.2.2). None where the reference is malformed.
+pub fn redirected(uri: &Uri, reference: &str) -> Option<Uri> {
+    if !reference.starts_with('/') {
+        return None;
+    }
+    let reference: PathAndQuery = reference.parse().ok()?;
+    Path::parse(reference.path()).ok()?;
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(reference);
+    Uri::from_parts(parts).ok()
 }
 
 impl Path<'_> {
@@ -119,6 +124,11 @@ impl Path<'_> {
     /// Whether the path ends with a slash and so names a directory.
     pub fn is_directory(&self) -> bool {
         self.0.ends_with(b"/")
+    }
+
+    /// The path of a name in this directory, whose path ends with a slash.
+    pub fn child(&self, name: &[u8]) -> Path<'static> {
+        Path(Cow::Owned([self.as_bytes(), name].concat()))
     }
 
     /// The same path with memory of its own.

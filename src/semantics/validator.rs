@@ -1,38 +1,36 @@
 //! Validators: entity tags and modification times (RFC 9110 §8.8).
 //!
-//! Made from a file's metadata, never from its content: what a tag costs does not depend on the
-//! size of the file.
+//! A tag is made from content that is in memory anyway, or else from a file's metadata: what it costs
+//! does not depend on the size of the file.
 
 use std::{
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, SystemTime},
 };
 
+use rapidhash::v3::rapidhash_v3;
+
 use crate::semantics::fields::ReceivedTag;
 
-/// An entity tag, with its quotes (RFC 9110 §8.8.3).
+/// A strong entity tag, with its quotes (RFC 9110 §8.8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntityTag {
-    /// Whether the tag is marked `W/`.
-    pub weak: bool,
-    /// The opaque tag with its quotes.
-    pub opaque: String,
-}
+pub struct EntityTag(pub String);
 
 /// The validators of one representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validators {
     /// The entity tag.
     pub tag: EntityTag,
-    /// The modification time in whole seconds; absent at or before the epoch and in the future
-    /// of the clock (RFC 9110 §8.8.2.1).
+    /// What dates of preconditions are compared with, in whole seconds; absent at or before the
+    /// epoch and in the future of the clock.
+    pub modified: Option<SystemTime>,
+    /// The same as far as it is told: absent too while its second is not over (RFC 9110 §8.8.2.1).
     pub last_modified: Option<SystemTime>,
 }
 
 /// What tells one state of a file from another: a file that is replaced has another identity, and
 /// the kernel sets the status change time at every write, which nobody can set back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     /// The filesystem's device number.
     pub device: u64,
@@ -46,57 +44,112 @@ pub struct FileState {
     pub changed: (i64, u32),
 }
 
+/// How far the time of a file's last change must lie back before every later change has another
+/// time: two ticks of the coarsest clock that kernels have kept for files.
+const SETTLED: Duration = Duration::from_millis(20);
+
+impl FileState {
+    /// Whether another change of the file would be seen in its state. A file that was changed within
+    /// the last tick may change again and look the same; so may one whose change lies in the future
+    /// of a clock that was set back.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let changed = u64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| {
+                SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
+            })
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        now.duration_since(changed).is_ok_and(|age| age > SETTLED)
+    }
+}
+
 impl Validators {
-    /// The validators of a file's content as it is: a strong tag, and the modification time as
-    /// far as it can be told.
-    pub fn of_file(state: &FileState, now: SystemTime) -> Self {
+    /// The validators of content with this tag that was modified at this time.
+    pub fn new(tag: EntityTag, modified: (i64, u32), now: SystemTime) -> Self {
+        let time = time(modified.0).filter(|time| *time <= now);
+        let is_over = |time: &SystemTime| *time + WHOLE_SECOND <= now;
+        let last_modified = time.filter(is_over);
         Self {
-            tag: EntityTag::of_file(state),
-            last_modified: last_modified(state.modified.0, now),
+            tag,
+            // Until then, what a client has of this second may be something else.
+            modified: last_modified.or(time.map(|time| time + Duration::from_secs(1))),
+            last_modified,
         }
     }
 }
 
-/// A time at the epoch stands for none (reproducible archives have it), and one in the future
-/// would match what is modified until then.
-fn last_modified(seconds: i64, now: SystemTime) -> Option<SystemTime> {
+/// A second within which a file was changed must be over before its number says which content the
+/// file had: a copy of its first half would be taken for one of its second half (RFC 9110
+/// §8.8.2.2). Files' times may lag behind the clock by a tick.
+const WHOLE_SECOND: Duration = Duration::from_millis(1_020);
+
+/// A time at the epoch stands for none: reproducible archives have it.
+fn time(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|&seconds| seconds > 0)?;
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
-    (time <= now).then_some(time)
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 impl EntityTag {
-    /// The strong tag of a file's state, as 64 bits in hexadecimal.
+    /// The tag of this content.
     ///
-    /// Two states of one file have the same tag with a probability of 2^-64. The hash has fixed
-    /// keys, so a restart keeps the tags that clients hold (another release of the standard
-    /// library may not, which costs them one full answer). That also lets anyone compute it, but
-    /// an inode number can only be guessed from it together with all nanoseconds.
-    fn of_file(state: &FileState) -> Self {
-        let mut hasher = DefaultHasher::new();
-        state.hash(&mut hasher);
-        Self {
-            weak: false,
-            opaque: format!("\"{:016x}\"", hasher.finish()),
-        }
+    /// Two contents have the same tag with a probability of 2^-64, but for whoever makes one look
+    /// like the other on purpose: that is the owner of the file. The hash is the same after a
+    /// restart, and on another machine.
+    pub fn of_content(content: &[u8]) -> Self {
+        Self(format!("\"{:016x}\"", rapidhash_v3(content)))
     }
 
-    /// Strong comparison: both are strong, and equal byte by byte (RFC 9110 §8.8.3.2).
+    /// The tag of a file that is too large to be looked at. Where the state is not settled, `now` makes
+    /// it a tag that nothing else will ever have.
+    ///
+    /// Anyone can compute it, but an inode number can only be guessed from it together with all
+    /// nanoseconds.
+    pub fn of_state(state: &FileState, now: SystemTime) -> Self {
+        let FileState {
+            device,
+            inode,
+            size,
+            modified,
+            changed,
+        } = state;
+        let now = (!state.is_settled(now)).then(|| now.duration_since(SystemTime::UNIX_EPOCH));
+        let once = now.and_then(Result::ok).map_or(0, |since| since.as_nanos());
+        let mut bytes = Vec::with_capacity(64);
+        for number in [*device, *inode, *size] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for (seconds, nanoseconds) in [modified, changed] {
+            bytes.extend_from_slice(&seconds.to_le_bytes());
+            bytes.extend_from_slice(&nanoseconds.to_le_bytes());
+        }
+        bytes.extend_from_slice(&once.to_le_bytes());
+        Self::of_content(&bytes)
+    }
+
+    /// The tag of the same content in a coding (RFC 9110 §8.8.3.3).
+    #[must_use]
+    pub fn coded(&self, coding: &str) -> Self {
+        let opaque = self.0.strip_suffix('"').unwrap_or(&self.0);
+        Self(format!("{opaque}-{coding}\""))
+    }
+
+    /// Strong comparison: both are strong, as ours always are, and equal byte by byte (RFC 9110
+    /// §8.8.3.2).
     pub fn matches_strongly(&self, received: ReceivedTag<'_>) -> bool {
-        !self.weak && !received.weak && self.matches_weakly(received)
+        !received.weak && self.matches_weakly(received)
     }
 
     /// Weak comparison: the opaque tags are equal byte by byte (RFC 9110 §8.8.3.2).
     pub fn matches_weakly(&self, received: ReceivedTag<'_>) -> bool {
-        self.opaque.as_bytes() == received.opaque
+        self.0.as_bytes() == received.opaque
     }
 }
 
 /// The value of an `ETag` field.
 impl fmt::Display for EntityTag {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.weak { "W/" } else { "" };
-        write!(out, "{mark}{}", self.opaque)
+        out.write_str(&self.0)
     }
 }
 
@@ -155,59 +208,107 @@ mod tests {
         ];
         let tags: std::collections::HashSet<_> = states
             .iter()
-            .map(|state| EntityTag::of_file(state).opaque)
+            .map(|state| EntityTag::of_state(state, at(1_800_000_000)).0)
             .collect();
         assert_eq!(tags.len(), states.len());
     }
 
     #[test]
     fn a_tag_is_a_well_formed_strong_one_that_does_not_tell_the_inode() {
-        let text = EntityTag::of_file(&STATE).to_string();
+        let text = EntityTag::of_state(&STATE, at(1_800_000_000)).to_string();
         let parsed = ReceivedTag::parse(text.as_bytes()).unwrap();
         assert!(!parsed.weak);
         assert!(!text.contains(&format!("{:x}", STATE.inode)), "{text}");
-        assert_eq!(text, EntityTag::of_file(&STATE).to_string());
+        assert_eq!(
+            text,
+            EntityTag::of_state(&STATE, at(1_800_000_000)).to_string()
+        );
     }
 
-    /// The table of RFC 9110 §8.8.3.2.
+    /// The part of the table of RFC 9110 §8.8.3.2 in which ours is strong.
     #[test]
     fn strong_and_weak_comparison() {
-        for (ours, theirs, strong, weak) in [
-            ("W/\"1\"", "W/\"1\"", false, true),
-            ("W/\"1\"", "W/\"2\"", false, false),
-            ("W/\"1\"", "\"1\"", false, true),
-            ("\"1\"", "W/\"1\"", false, true),
-            ("\"1\"", "\"1\"", true, true),
+        let tag = EntityTag("\"1\"".to_owned());
+        for (theirs, strong, weak) in [
+            ("W/\"1\"", false, true),
+            ("W/\"2\"", false, false),
+            ("\"1\"", true, true),
+            ("\"2\"", false, false),
         ] {
-            let tag = EntityTag {
-                weak: ours.starts_with('W'),
-                opaque: ours.trim_start_matches("W/").to_owned(),
-            };
             let received = ReceivedTag::parse(theirs.as_bytes()).unwrap();
-            assert_eq!(tag.to_string(), ours);
-            assert_eq!(tag.matches_strongly(received), strong, "{ours} {theirs}");
-            assert_eq!(tag.matches_weakly(received), weak, "{ours} {theirs}");
+            assert_eq!(tag.matches_strongly(received), strong, "{theirs}");
+            assert_eq!(tag.matches_weakly(received), weak, "{theirs}");
         }
+    }
+
+    #[test]
+    fn a_state_that_is_not_settled_has_a_tag_only_once() {
+        let changed = at(1_700_000_001) + Duration::from_nanos(2);
+        let of = |age| EntityTag::of_state(&STATE, changed + Duration::from_millis(age));
+        assert_ne!(of(1), of(2));
+        assert_ne!(of(1), of(1000));
+        assert_eq!(of(1000), of(2000));
+    }
+
+    #[test]
+    fn a_tag_of_content_changes_with_every_byte() {
+        let tags = [&b""[..], b"a", b"b", b"ab", b"ba", b"ab\0"].map(EntityTag::of_content);
+        for (at, tag) in tags.iter().enumerate() {
+            assert!(!tags[..at].contains(tag), "{at}");
+        }
+        assert_eq!(EntityTag::of_content(b"a"), EntityTag::of_content(b"a"));
+    }
+
+    #[test]
+    fn each_coding_has_a_tag_of_its_own() {
+        let tag = EntityTag("\"1\"".to_owned());
+        assert_eq!(tag.coded("br").to_string(), "\"1-br\"");
+        assert_ne!(tag.coded("br"), tag.coded("gzip"));
+    }
+
+    #[test]
+    fn a_state_is_settled_when_the_next_change_would_show() {
+        let changed = at(1_700_000_001) + Duration::from_nanos(2);
+        for (age, settled) in [
+            (0, false),
+            (4, false),
+            (20, false),
+            (21, true),
+            (1000, true),
+        ] {
+            let now = changed + Duration::from_millis(age);
+            assert_eq!(STATE.is_settled(now), settled, "{age} ms");
+        }
+        assert!(
+            !STATE.is_settled(changed - Duration::from_secs(60)),
+            "set back"
+        );
+        let old = FileState {
+            changed: (-5, 0),
+            ..STATE
+        };
+        assert!(old.is_settled(changed));
     }
 
     #[test]
     fn a_time_that_cannot_be_is_not_told() {
         let now = at(1_700_000_000) + Duration::from_nanos(7);
-        for (seconds, expected) in [
-            (1_700_000_000, Some(at(1_700_000_000))),
-            (1, Some(at(1))),
-            (1_700_000_001, None),
-            (0, None),
-            (-1, None),
-            (i64::MIN, None),
-            (i64::MAX, None),
+        for (seconds, told, compared) in [
+            (1_699_999_998, Some(1_699_999_998), Some(1_699_999_998)),
+            (1, Some(1), Some(1)),
+            // Its second is not over, or has only just been.
+            (1_700_000_000, None, Some(1_700_000_001)),
+            (1_699_999_999, None, Some(1_700_000_000)),
+            (1_700_000_001, None, None),
+            (0, None, None),
+            (-1, None, None),
+            (i64::MIN, None, None),
+            (i64::MAX, None, None),
         ] {
-            let state = FileState {
-                modified: (seconds, 999),
-                ..STATE
-            };
-            let validators = Validators::of_file(&state, now);
-            assert_eq!(validators.last_modified, expected, "{seconds}");
+            let tag = EntityTag::of_content(b"");
+            let validators = Validators::new(tag, (seconds, 999), now);
+            assert_eq!(validators.last_modified, told.map(at), "{seconds}");
+            assert_eq!(validators.modified, compared.map(at), "{seconds}");
         }
     }
 }

@@ -26,8 +26,9 @@ use crate::{
     transport::{
         Address, Connection, Remote,
         deadline::Deadline,
+        framing::RequestLine,
         progress::{Overdue, Patience},
-        stream::{Socket, State, Stream},
+        stream::{Fault, Socket, State, Stream},
     },
 };
 
@@ -47,17 +48,30 @@ enum End {
     Broken(hyper::Error),
 }
 
+/// So many connections over the limit are given time to read that they are; the others may see a
+/// reset instead.
+const TURNED_AWAY: usize = 64;
+
 /// Turns a connection away that is over the limit.
-pub fn shed(worker: &Shared, socket: &Socket, remote: Remote<Address>) {
+pub fn shed(worker: &Rc<Shared>, socket: Rc<Socket>, remote: Remote<Address>) {
     // As much as the kernel takes at once: nobody waits for a client that is not served.
-    let _ = rustix::io::write(
-        socket,
-        refusal::answer(StatusCode::SERVICE_UNAVAILABLE).as_bytes(),
-    );
+    let answer = refusal::answer(StatusCode::SERVICE_UNAVAILABLE);
+    let _ = rustix::io::write(&*socket, answer.as_bytes());
     let _ = socket.shutdown();
-    let reason = "more connections than `connections` in [limits]".to_owned();
+    let reason =
+        "more connections than `connections` in [limits], or than there are descriptors for"
+            .to_owned();
     let status = Some(StatusCode::SERVICE_UNAVAILABLE);
     note(worker, remote, b"", status, reason);
+    let count = worker.turned_away.get();
+    if count < TURNED_AWAY {
+        worker.turned_away.set(count + 1);
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            let _ = timeout(FAREWELL, socket.discard(REST)).await;
+            worker.turned_away.set(worker.turned_away.get() - 1);
+        });
+    }
 }
 
 /// Serves a connection until it ends, and writes down one that carried no request.
@@ -101,22 +115,24 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         Poll::Pending
     });
     let end = end.await;
-    state
-        .stalled
-        .set(matches!(end, End::Overdue(Overdue::Response)));
-    let unread = http.into_parts().read_buf;
+    if matches!(end, End::Overdue(Overdue::Response)) {
+        state.fault.set(Some(Fault::Stalled));
+    }
+    let stream = http.into_parts().io.into_inner();
     let ending = Ending {
         socket: &socket,
-        unread: &unread,
-        line: match state.violation.get() {
-            Some(violation) => &violation.line,
-            None => refusal::line(&unread),
-        },
+        line: stream.request_line(),
         state: &state,
         requests: requests.get(),
     };
     if let Some((status, reason)) = ending.conclude(end).await {
-        note(&worker, connection.remote, ending.line, status, reason);
+        note(
+            &worker,
+            connection.remote,
+            ending.line.text(),
+            status,
+            reason,
+        );
     }
 }
 
@@ -162,9 +178,8 @@ fn patience(limits: &Limits) -> Patience {
 /// What is left to do when hyper is done with a connection.
 struct Ending<'c> {
     socket: &'c Socket,
-    unread: &'c [u8],
-    /// The line that could not be taken.
-    line: &'c [u8],
+    /// The line that came last.
+    line: &'c RequestLine,
     state: &'c State,
     requests: u32,
 }
@@ -194,10 +209,13 @@ impl Ending<'_> {
             End::Broken(error) => {
                 let violation = self.state.violation.get();
                 let held_back = self.state.refusal.get();
-                if let Some(status) = refusal::status(&error, held_back, violation, self.unread) {
+                if let Some(status) = refusal::status(&error, held_back, violation, self.line) {
                     self.refuse(status).await;
                     let reason = refusal::reason(&error, status, violation, self.line);
                     return Some((Some(status), reason));
+                }
+                if self.state.is_cut_off.get() {
+                    let _ = self.socket.reset();
                 }
                 // Behind an answer that was still on its way: hyper's own 400 followed it.
                 if let Some(violation) = violation {

@@ -8,13 +8,14 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixListener as StdUnixListener,
     },
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use rustix::{
+    fs::{FileType, Stat},
     io::Errno,
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
@@ -42,6 +43,17 @@ pub struct Listener {
     /// Where it really listens: the port that was found for port 0.
     pub bound: Listen,
     socket: OwnedFd,
+    /// The name of a Unix socket that this process has made.
+    made: Option<PathBuf>,
+}
+
+/// The name of a socket goes with it.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.made {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Listener {
@@ -71,15 +83,17 @@ impl Listener {
         let adopted = passed
             .iter()
             .position(|socket| bound(socket).is_ok_and(|bound| bound == *address));
-        let socket = match adopted {
-            Some(index) => passed.swap_remove(index),
-            None => open_socket(address)?,
+        let (socket, made) = match (adopted, address) {
+            (Some(index), _) => (passed.swap_remove(index), None),
+            (None, Listen::Tcp(address)) => (tcp(address)?, None),
+            (None, Listen::Unix(path)) => (unix(path)?, Some(path.clone())),
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             listen: Arc::new(address.clone()),
             bound: bound(&socket)?,
             socket,
+            made,
         })
     }
 
@@ -92,13 +106,6 @@ impl Listener {
                 Acceptor::Unix(UnixListener::from_std(StdUnixListener::from(socket))?)
             }
         })
-    }
-}
-
-fn open_socket(address: &Listen) -> io::Result<OwnedFd> {
-    match address {
-        Listen::Tcp(address) => tcp(address),
-        Listen::Unix(path) => unix(path),
     }
 }
 
@@ -124,7 +131,7 @@ fn unix(path: &Path) -> io::Result<OwnedFd> {
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let address = SocketAddrUnix::new(path)?;
     match bind(&socket, &address) {
-        Err(Errno::ADDRINUSE) if is_abandoned(&address) => {
+        Err(Errno::ADDRINUSE) if is_abandoned(path, &address) => {
             std::fs::remove_file(path)?;
             bind(&socket, &address)?;
         }
@@ -134,8 +141,13 @@ fn unix(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether nobody listens at a Unix socket any more: its name outlived its process.
-fn is_abandoned(address: &SocketAddrUnix) -> bool {
+/// Whether nobody listens at a Unix socket any more: its name outlived its process. What is no
+/// socket is somebody's file.
+fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
+    let is_socket = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+    if !rustix::fs::lstat(path).is_ok_and(is_socket) {
+        return false;
+    }
     let family = AddressFamily::UNIX;
     socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .and_then(|socket| rustix::net::connect(&socket, address))

@@ -4,6 +4,7 @@
 
 mod connection;
 pub mod current;
+mod descriptors;
 pub mod error;
 pub mod event;
 pub mod launcher;
@@ -91,7 +92,8 @@ impl Server {
             gateway: start.gateway.clone(),
             sink: start.sink,
         };
-        let workers = start_workers(count, &current, &service, &sender)?;
+        let counters = Counters::new(descriptors::connections());
+        let workers = start_workers(count, &current, &service, (&counters, &sender))?;
         for worker in &workers {
             worker.listen(&listeners);
         }
@@ -176,16 +178,15 @@ fn start_workers(
     count: usize,
     current: &Current,
     service: &Service,
-    events: &Sender<Event>,
+    (counters, events): (&Arc<Counters>, &Sender<Event>),
 ) -> Result<Vec<Worker>, StartError> {
-    let counters = Arc::new(Counters::default());
     (1..=count)
         .map(|number| {
             Worker::start(
                 number,
                 current.clone(),
                 service.clone(),
-                Arc::clone(&counters),
+                Arc::clone(counters),
                 events.clone(),
             )
         })

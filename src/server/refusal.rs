@@ -4,11 +4,8 @@ use http::StatusCode;
 
 use crate::{
     service,
-    transport::framing::{Violation, has_other_version},
+    transport::framing::{RequestLine, Violation, has_other_version},
 };
-
-/// How much of a line is written down.
-const LINE: usize = 4096;
 
 /// The status for a head that was not taken; absent when the connection just broke, or when hyper
 /// has answered already.
@@ -16,15 +13,15 @@ pub fn status(
     error: &hyper::Error,
     held_back: Option<StatusCode>,
     violation: Option<&Violation>,
-    unread: &[u8],
+    line: &RequestLine,
 ) -> Option<StatusCode> {
     match (held_back, violation) {
         (Some(_), Some(violation)) => Some(violation.status),
         // hyper does not tell where in the head it was.
-        (Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), None) if !unread.contains(&b'\n') => {
+        (Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), None) if !line.has_ended() => {
             Some(StatusCode::URI_TOO_LONG)
         }
-        (Some(StatusCode::BAD_REQUEST), None) if has_other_version(line(unread)) => {
+        (Some(StatusCode::BAD_REQUEST), None) if has_other_version(line.text()) => {
             Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
         }
         (Some(status), None) => Some(status),
@@ -39,9 +36,9 @@ pub fn reason(
     error: &hyper::Error,
     status: StatusCode,
     violation: Option<&Violation>,
-    line: &[u8],
+    line: &RequestLine,
 ) -> String {
-    if is_tls(line) {
+    if is_tls(line.text()) {
         return "TLS bytes on a port for plain HTTP".to_owned();
     }
     match (violation, status) {
@@ -72,34 +69,8 @@ pub fn answer(status: StatusCode) -> String {
     )
 }
 
-/// The line that stands in the record: up to its end, or as much as there is room for.
-pub fn line(unread: &[u8]) -> &[u8] {
-    let end = unread
-        .iter()
-        .position(|&byte| byte == b'\n' || byte == b'\r')
-        .unwrap_or(unread.len());
-    &unread[..end.min(LINE)]
-}
-
 /// The first byte of every TLS connection is the content type of a handshake record, and the
 /// second the major version (RFC 8446 §5.1).
 fn is_tls(line: &[u8]) -> bool {
     line.starts_with(&[0x16, 0x03])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_ends_where_it_ends() {
-        for (bytes, expected) in [
-            (&b"can you hear me?"[..], &b"can you hear me?"[..]),
-            (b"GET / HTTP/1.1\r\nHost: x", b"GET / HTTP/1.1"),
-            (b"", b""),
-        ] {
-            assert_eq!(line(bytes), expected);
-        }
-        assert_eq!(line(&[b'a'; 10_000]).len(), LINE);
-    }
 }

@@ -40,12 +40,25 @@ use crate::{
 const BLOCKING_THREADS: usize = 16;
 
 /// What all workers of the process count together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
+    /// Connections that there are descriptors for.
+    pub fitting: usize,
     /// Connections ever accepted; gives each its id.
     accepted: AtomicU64,
     /// Connections that are open.
     open: AtomicUsize,
+}
+
+impl Counters {
+    /// Nothing yet, and descriptors for so many connections.
+    pub fn new(fitting: usize) -> Arc<Self> {
+        Arc::new(Self {
+            fitting,
+            accepted: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+        })
+    }
 }
 
 /// What the server tells a worker.
@@ -79,6 +92,8 @@ pub struct Shared {
     /// Told whenever a connection ends.
     ended: Notify,
     open: Cell<usize>,
+    /// Connections over the limit whose clients are given time to read that.
+    pub turned_away: Cell<usize>,
 }
 
 impl Worker {
@@ -104,6 +119,7 @@ impl Worker {
                     counters,
                     ended: Notify::new(),
                     open: Cell::new(0),
+                    turned_away: Cell::new(0),
                 };
                 if let Err(error) = run(Rc::new(shared), receiver) {
                     tracing::error!("a worker cannot run: {error}");
@@ -199,8 +215,7 @@ async fn accept(shared: Rc<Shared>, acceptor: Acceptor, listener: Arc<Listen>) {
     loop {
         let (socket, local, remote) = acceptor.accept().await;
         let Some(open) = Open::enter(&shared) else {
-            // The kernel's backlog is the queue: what is over the limit is told so and closed.
-            connection::shed(&shared, &socket, remote);
+            connection::shed(&shared, socket, remote);
             continue;
         };
         let connection = Arc::new(Connection {
@@ -232,6 +247,7 @@ struct Open(Rc<Shared>);
 impl Open {
     fn enter(shared: &Rc<Shared>) -> Option<Self> {
         let limit = shared.current.snapshot().limits.connections;
+        let limit = limit.min(shared.counters.fitting);
         let before = shared.counters.open.fetch_add(1, Ordering::Relaxed);
         shared.open.set(shared.open.get() + 1);
         // From here on leaving the counts is the guard's business, also over the limit.

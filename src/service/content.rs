@@ -104,7 +104,7 @@ impl Body for Content {
             waiting.as_mut().reset(Instant::now() + patience);
         }
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(frame)) if frame.is_data() => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 match self.left.checked_sub(length) {
                     Some(left) => {
@@ -117,9 +117,14 @@ impl Body for Content {
             // Its framing is wrong, or the client has left in the middle of it.
             Some(Err(_)) => Some(Err(Failure::new(
                 StatusCode::BAD_REQUEST,
-                Cause::BadHead("the content of the request broke off or breaks its framing"),
+                Cause::BadContent("the content of the request broke off or breaks its framing"),
             ))),
-            None => None,
+            // Trailers come last, and nobody here has a use for them. That chunked content is at its
+            // end, hyper does not say beforehand.
+            Some(Ok(_)) | None => {
+                self.incoming = None;
+                None
+            }
         })
     }
 

@@ -5,19 +5,22 @@
 
 use std::net::IpAddr;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::{
     cgi::{self, locate::Script},
-    files::{self, LocateError},
+    files::{self, Found},
     fs::Wait,
     semantics::{
         authority::{Authority, Host},
         failure::{Cause, Failure},
-        target::{self, Path},
+        target::Path,
     },
-    service::decision::{Decision, Resource, ScriptResource, Step, Trace},
-    site::{Action, Key, Origin, Redirect, Route, RouteId, Site, Snapshot},
+    service::decision::{Decision, Resource, Step, Trace},
+    site::{
+        Action, Origin, Route, RouteId, Site, Snapshot,
+        auth::{Unverified, User, Verdict},
+    },
     transport::Listen,
 };
 
@@ -28,12 +31,25 @@ pub struct Question<'q> {
     pub listener: &'q Listen,
     /// The client's address; absent on a Unix socket.
     pub client: Option<IpAddr>,
+    /// What the client shows of a password.
+    pub credentials: Credentials<'q>,
     /// The method.
     pub method: &'q Method,
     /// The authority of the target.
     pub authority: Option<&'q Authority>,
     /// The path of the target.
     pub path: &'q Path<'q>,
+    /// The query of the target.
+    pub query: Option<&'q str>,
+}
+
+/// What a client shows of a password.
+#[derive(Debug, Clone, Copy)]
+pub enum Credentials<'q> {
+    /// This value of `Authorization`.
+    Field(Option<&'q HeaderValue>),
+    /// Whatever is asked for: to explain what a user would get.
+    Assumed,
 }
 
 /// Why there is no decision.
@@ -41,8 +57,17 @@ pub struct Question<'q> {
 pub enum Undecided {
     /// The look-up would wait, and was told not to.
     WouldWait,
+    /// A password has to be verified before.
+    Unverified(Unverified),
     /// No site takes the host.
     NoSite(Failure),
+}
+
+/// Why a resource is not reached.
+enum Stop {
+    WouldWait,
+    Unverified(Unverified),
+    Failure(Failure),
 }
 
 /// Decides what a request comes to.
@@ -61,21 +86,32 @@ pub fn decide(
     if let Some(resource) = canonical(site, question) {
         return Ok(Decision {
             site: id,
+            route: None,
+            user: None,
             outcome: Ok(resource),
         });
     }
-    let route_id = site.routes.find(question.path.as_bytes());
-    let route = &site.routes[route_id];
-    trace.step(|| route_step(route));
-    let outcome = match admit(route, question.client, trace) {
-        Ok(()) => {
-            let outcome = resource(site, route_id, question, wait)?;
-            trace.step(|| resource_step(&outcome, route, question.path));
-            outcome
-        }
-        Err(failure) => Err(failure),
+    let mut walk = Walk {
+        site,
+        route: site.routes.find(question.path.as_bytes()),
+        user: None,
+        wait,
     };
-    Ok(Decision { site: id, outcome })
+    trace.step(|| route_step(walk.rule()));
+    let outcome = match walk.reach(question, trace) {
+        Ok(resource) => Ok(resource),
+        Err(Stop::Failure(failure)) => Err(failure),
+        Err(Stop::WouldWait) => return Err(Undecided::WouldWait),
+        Err(Stop::Unverified(unverified)) => return Err(Undecided::Unverified(unverified)),
+    };
+    let decision = Decision {
+        site: id,
+        route: Some(walk.route),
+        user: walk.user,
+        outcome,
+    };
+    trace.step(|| resource_step(&decision, site, question.path));
+    Ok(decision)
 }
 
 /// A site with a canonical host sends its other hosts there.
@@ -87,110 +123,164 @@ fn canonical(site: &Site, question: Question<'_>) -> Option<Resource> {
     }
     let port = authority.port.map(|port| format!(":{port}"));
     let port = port.unwrap_or_default();
+    let query = question.query.map(|query| format!("?{query}"));
+    let (path, query) = (question.path.to_uri(), query.unwrap_or_default());
     Some(Resource::Redirect {
-        location: format!("http://{canonical}{port}{}", question.path.to_uri()),
+        location: format!("http://{canonical}{port}{path}{query}"),
         status: StatusCode::MOVED_PERMANENTLY,
     })
 }
 
-/// Every address list that applies must have the client.
-fn admit(route: &Route, client: Option<IpAddr>, trace: &mut impl Trace) -> Result<(), Failure> {
+/// The way to a resource.
+struct Walk<'s> {
+    site: &'s Site,
+    /// The route that decides, so far.
+    route: RouteId,
+    /// Who has shown a password.
+    user: Option<User>,
+    wait: Wait,
+}
+
+impl Walk<'_> {
+    fn rule(&self) -> &Route {
+        &self.site.routes[self.route]
+    }
+
+    /// What a path names under its route, for whom the route admits.
+    fn reach(&mut self, question: Question<'_>, trace: &mut impl Trace) -> Result<Resource, Stop> {
+        self.user = admit(self.rule(), question, trace)?;
+        match &self.rule().action {
+            Action::Deny => Err(denied(self.rule())),
+            Action::Redirect(redirect) => Ok(Resource::Redirect {
+                location: redirect.location(question.path, question.query),
+                status: redirect.status,
+            }),
+            Action::Files(options) => {
+                let found = file(options, question, self.wait)?;
+                let Resource::Files(Found::File {
+                    own_path: Some(path),
+                    ..
+                }) = &found
+                else {
+                    return Ok(found);
+                };
+                // An index is reached under its own rule: one that denies it is not passed by.
+                let own = self.site.routes.find(path.as_bytes());
+                if matches!(self.site.routes[own].action, Action::Redirect(_)) {
+                    // It leads away from its name, very likely to here.
+                    return Ok(found);
+                }
+                if self.turn_to(own, question)? {
+                    let question = Question { path, ..question };
+                    return own_resource(self.rule(), question, self.wait);
+                }
+                Ok(found)
+            }
+            Action::Cgi(options) => {
+                let path = question.path.as_bytes();
+                let script = cgi::locate::locate(options, path, self.wait)?;
+                // The same for a script with a path that goes on after its name.
+                let own = self.site.routes.find(&script.name);
+                if self.turn_to(own, question)? && !matches!(self.rule().action, Action::Cgi(_)) {
+                    return Err(denied(self.rule()));
+                }
+                Ok(Resource::Script(script))
+            }
+        }
+    }
+
+    /// Goes on under another route, if it is another one and admits the client.
+    fn turn_to(&mut self, route: RouteId, question: Question<'_>) -> Result<bool, Stop> {
+        if route == self.route {
+            return Ok(false);
+        }
+        self.user = admit(&self.site.routes[route], question, &mut ())?;
+        self.route = route;
+        Ok(true)
+    }
+}
+
+/// What an index's own rule makes of it.
+fn own_resource(route: &Route, question: Question<'_>, wait: Wait) -> Result<Resource, Stop> {
+    match &route.action {
+        Action::Files(options) => file(options, question, wait),
+        Action::Cgi(options) => {
+            let script = cgi::locate::locate(options, question.path.as_bytes(), wait)?;
+            Ok(Resource::Script(script))
+        }
+        Action::Deny | Action::Redirect(_) => Err(denied(route)),
+    }
+}
+
+/// Every address list that applies must have the client, and then a password may be needed.
+fn admit(
+    route: &Route,
+    question: Question<'_>,
+    trace: &mut impl Trace,
+) -> Result<Option<User>, Stop> {
+    let client = question.client;
     let allowed = route.allow.iter().all(|networks| networks.contains(client));
     if !route.allow.is_empty() {
-        trace.step(|| Step {
-            topic: "access",
-            finding: match (allowed, client) {
+        trace.step(|| {
+            Step::access(match (allowed, client) {
                 (true, _) => "the client's address is allowed".to_owned(),
                 (false, Some(client)) => format!("{client} is not in every `allow` that applies"),
                 (false, None) => "a client on a Unix socket is not allowed".to_owned(),
-            },
-            origin: None,
+            })
         });
     }
-    if allowed {
-        return Ok(());
+    if !allowed {
+        let cause = Cause::NotAllowed(route.text.to_string());
+        return Err(Stop::Failure(Failure::new(StatusCode::FORBIDDEN, cause)));
     }
-    Err(Failure::new(
-        StatusCode::FORBIDDEN,
-        Cause::NotAllowed(route.text.to_string()),
-    ))
-}
-
-fn resource(
-    site: &Site,
-    id: RouteId,
-    question: Question<'_>,
-    wait: Wait,
-) -> Result<Result<Resource, Failure>, Undecided> {
-    let route = &site.routes[id];
-    Ok(match &route.action {
-        Action::Deny => Err(Failure::new(
-            StatusCode::FORBIDDEN,
-            Cause::Denied(route.text.to_string()),
-        )),
-        Action::Redirect(redirect) => Ok(redirection(redirect, &route.key, question.path)),
-        Action::Files(options) => file(options, question, wait)?,
-        Action::Cgi(options) => {
-            match cgi::locate::locate(options, question.path.as_bytes(), wait) {
-                Ok(script) => script_resource(site, id, script, question.client),
-                Err(cgi::locate::LocateError::WouldWait) => return Err(Undecided::WouldWait),
-                Err(cgi::locate::LocateError::Failure(failure)) => Err(failure),
-            }
-        }
-    })
-}
-
-/// The script under its own rule: a key for the script itself, such as one that denies it, is not
-/// passed by with a path that goes on after its name.
-fn script_resource(
-    site: &Site,
-    id: RouteId,
-    script: Script,
-    client: Option<IpAddr>,
-) -> Result<Resource, Failure> {
-    let own = site.routes.find(&script.name);
-    if own != id {
-        let route = &site.routes[own];
-        admit(route, client, &mut ())?;
-        if !matches!(route.action, Action::Cgi(_)) {
-            let cause = Cause::Denied(route.text.to_string());
-            return Err(Failure::new(StatusCode::FORBIDDEN, cause));
-        }
-    }
-    Ok(Resource::Script(ScriptResource { script, route: own }))
-}
-
-fn file(
-    options: &files::Options,
-    question: Question<'_>,
-    wait: Wait,
-) -> Result<Result<Resource, Failure>, Undecided> {
-    if let Err(failure) = files::admit(question.method) {
-        return Ok(Err(failure));
-    }
-    match files::locate(options, question.path, wait) {
-        Ok(found) => Ok(Ok(Resource::Files(found))),
-        Err(LocateError::Failure(failure)) => Ok(Err(failure)),
-        Err(LocateError::WouldWait) => Err(Undecided::WouldWait),
-        Err(LocateError::MissingSlash) => Ok(Ok(Resource::Redirect {
-            location: format!("{}/", question.path.to_uri()),
-            status: StatusCode::MOVED_PERMANENTLY,
-        })),
-    }
-}
-
-/// A trailing `*` of the target takes what the path has beyond the key.
-fn redirection(redirect: &Redirect, key: &Key, path: &Path<'_>) -> Resource {
-    let location = match (redirect.to.strip_suffix('*'), key) {
-        (Some(base), Key::Prefix(prefix)) => {
-            let rest = path.as_bytes().get(prefix.len()..).unwrap_or_default();
-            format!("{base}{}", target::encode(rest))
-        }
-        _ => redirect.to.to_string(),
+    let Some(auth) = &route.auth else {
+        return Ok(None);
     };
-    Resource::Redirect {
-        location,
-        status: redirect.status,
+    let Credentials::Field(authorization) = question.credentials else {
+        trace.step(|| Step::access("a password is needed; what follows is with one".to_owned()));
+        return Ok(None);
+    };
+    match auth.check(authorization) {
+        Verdict::Granted(user) => Ok(Some(user)),
+        Verdict::Refused(failure) => Err(Stop::Failure(failure)),
+        Verdict::Unverified(unverified) => Err(Stop::Unverified(unverified)),
+    }
+}
+
+fn file(options: &files::Options, question: Question<'_>, wait: Wait) -> Result<Resource, Stop> {
+    files::admit(question.method)?;
+    match files::locate(options, question.path, wait) {
+        Ok(found) => Ok(Resource::Files(found)),
+        Err(files::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
+        Err(files::LocateError::WouldWait) => Err(Stop::WouldWait),
+        Err(files::LocateError::MissingSlash) => {
+            let query = question.query.map(|query| format!("?{query}"));
+            let (path, query) = (question.path.to_uri(), query.unwrap_or_default());
+            Ok(Resource::Redirect {
+                location: format!("{path}/{query}"),
+                status: StatusCode::MOVED_PERMANENTLY,
+            })
+        }
+    }
+}
+
+fn denied(route: &Route) -> Stop {
+    let cause = Cause::Denied(route.text.to_string());
+    Stop::Failure(Failure::new(StatusCode::FORBIDDEN, cause))
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<cgi::locate::LocateError> for Stop {
+    fn from(error: cgi::locate::LocateError) -> Self {
+        match error {
+            cgi::locate::LocateError::WouldWait => Self::WouldWait,
+            cgi::locate::LocateError::Failure(failure) => Self::Failure(failure),
+        }
     }
 }
 
@@ -217,22 +307,27 @@ fn route_step(route: &Route) -> Step {
     }
 }
 
-fn resource_step(outcome: &Result<Resource, Failure>, route: &Route, path: &Path<'_>) -> Step {
-    let finding = match outcome {
+fn resource_step(decision: &Decision, site: &Site, path: &Path<'_>) -> Step {
+    let finding = match &decision.outcome {
         Ok(Resource::Files(found)) => {
-            let kind = match found {
-                files::Found::File { media_type, .. } => {
-                    format!("file, {}", media_type.to_str().unwrap_or("?"))
+            let (kind, path) = match found {
+                Found::File {
+                    media_type,
+                    own_path,
+                    ..
+                } => {
+                    let media_type = media_type.to_str().unwrap_or("?");
+                    (
+                        format!("file, {media_type}"),
+                        own_path.as_ref().unwrap_or(path),
+                    )
                 }
-                files::Found::Directory(_) => "directory, listed".to_owned(),
+                Found::Directory(_) => ("directory, listed".to_owned(), path),
             };
-            let file = match &route.action {
-                Action::Files(options) => options.place.absolute(path.as_bytes()),
-                _ => std::path::PathBuf::new(),
-            };
+            let file = decision.files(site).place.absolute(path.as_bytes());
             format!("{kind}: {}", file.display())
         }
-        Ok(Resource::Script(found)) => format!("script: {}", found.script.file.display()),
+        Ok(Resource::Script(Script { file, .. })) => format!("script: {}", file.display()),
         Ok(Resource::Redirect { location, status }) => format!("{status} to {location}"),
         Err(failure) => failure.to_string(),
     };

@@ -4,9 +4,9 @@ use http::StatusCode;
 
 use crate::{
     cgi::{self, locate::Script},
-    files::Found,
+    files::{self, Found},
     semantics::failure::Failure,
-    site::{Action, RouteId, Site, SiteId},
+    site::{Action, Route, RouteId, Site, SiteId, auth::User},
 };
 
 /// Which site, and what is there.
@@ -14,6 +14,11 @@ use crate::{
 pub struct Decision {
     /// The site.
     pub site: SiteId,
+    /// The route that says how the resource is answered with; none where the whole site is
+    /// elsewhere.
+    pub route: Option<RouteId>,
+    /// The user, where a password was asked for.
+    pub user: Option<User>,
     /// What is there, or why the client does not get it.
     pub outcome: Result<Resource, Failure>,
 }
@@ -24,32 +29,36 @@ pub enum Resource {
     /// A file or a directory to list.
     Files(Found),
     /// A program to run.
-    Script(ScriptResource),
+    Script(Script),
     /// Another place.
     Redirect {
-        /// Where: a URI reference, without the query.
+        /// Where: a URI reference.
         location: String,
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
     },
 }
 
-/// A program to run, and the route that says how.
-#[derive(Debug)]
-pub struct ScriptResource {
-    /// The program.
-    pub script: Script,
-    /// The route that led to it.
-    pub route: RouteId,
-}
+impl Decision {
+    /// What the route of a file says about files.
+    pub fn files<'s>(&self, site: &'s Site) -> &'s files::Options {
+        match self.route(site).map(|route| &route.action) {
+            Some(Action::Files(options)) => options,
+            _ => unreachable!("only a route for files leads to a file"),
+        }
+    }
 
-impl ScriptResource {
-    /// What the route says about running it.
-    pub fn options<'s>(&self, site: &'s Site) -> &'s cgi::Options {
-        match &site.routes[self.route].action {
-            Action::Cgi(options) => options,
+    /// The route of a script, and what it says about running it.
+    pub fn scripts<'s>(&self, site: &'s Site) -> (&'s Route, &'s cgi::Options) {
+        match self.route(site).map(|route| (route, &route.action)) {
+            Some((route, Action::Cgi(options))) => (route, options),
             _ => unreachable!("only a `cgi` route leads to a script"),
         }
+    }
+
+    /// The route.
+    pub fn route<'s>(&self, site: &'s Site) -> Option<&'s Route> {
+        self.route.map(|id| &site.routes[id])
     }
 }
 
@@ -62,6 +71,17 @@ pub struct Step {
     pub finding: String,
     /// Where the configuration says so: `file:line`.
     pub origin: Option<String>,
+}
+
+impl Step {
+    /// A step about who may.
+    pub fn access(finding: String) -> Self {
+        Self {
+            topic: "access",
+            finding,
+            origin: None,
+        }
+    }
 }
 
 /// Who wants to know the steps. `()` does not, and pays nothing for them.

@@ -1,120 +1,121 @@
-//! The last touch to an answer: a failure becomes a page.
+//! The last touch to an answer: a failure becomes a page, and the configuration's fields are set.
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     body::Body,
     cgi::queue::RETRY_AFTER,
-    page::{self, Escaped},
     records::Pending,
     semantics::failure::{Cause, Failure},
+    service::{Reached, error_page},
     site::Snapshot,
+    transport::stream::State,
 };
 
 /// Fields by which a proxy in front of the server says whom it asks for. With one of them the
 /// address of the connection is not the client's, and says nothing about who may see a diagnosis.
 const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 
-/// Completes the answer and notes its status.
-pub(super) fn finish(
-    outcome: Result<Response<Body>, Failure>,
-    snapshot: &Snapshot,
-    pending: &Pending,
-) -> Response<Body> {
-    let response = outcome.unwrap_or_else(|failure| {
-        let trusted = is_trusted(snapshot, pending);
-        let response = error_page(&failure, trusted, &pending.head().method);
-        pending.note(|outcome| outcome.cause = Some(failure.cause));
+/// All that an answer is finished by.
+pub(super) struct Finish<'f> {
+    pub snapshot: &'f Arc<Snapshot>,
+    pub reached: Reached,
+    pub pending: &'f Pending,
+    pub state: &'f State,
+}
+
+impl Finish<'_> {
+    /// Completes the answer and notes its status.
+    pub async fn finish(&self, outcome: Result<Response<Body>, Failure>) -> Response<Body> {
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(failure) => {
+                let response = self.page(&failure).await;
+                self.pending
+                    .note(|outcome| outcome.cause = Some(failure.cause));
+                response
+            }
+        };
+        let status = response.status();
+        if status.as_u16() < 400
+            && let Some(route) = self.reached.route(self.snapshot)
+        {
+            route.headers.apply(response.headers_mut());
+        }
+        if ends_connection(status) || self.state.unread_content.get() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        self.pending.note(|outcome| {
+            // Nobody gets the answer to a request whose client has left.
+            let left = outcome.cause == Some(Cause::ClientLeft);
+            outcome.status = (!left).then_some(status);
+        });
         response
-    });
-    pending.note(|outcome| {
-        // Nobody gets the answer to a request whose client has left.
-        let left = outcome.cause == Some(Cause::ClientLeft);
-        outcome.status = (!left).then_some(response.status());
-    });
-    response
+    }
+
+    /// The page for a failure. What went wrong in the server itself, those who are trusted are told
+    /// even where there is a page of the site's own.
+    async fn page(&self, failure: &Failure) -> Response<Body> {
+        let is_trusted = self.is_trusted();
+        let method = &self.pending.head().method;
+        let status = failure.status;
+        let own = self.reached.route(self.snapshot).and_then(|route| {
+            let is_told = is_trusted && status.is_server_error();
+            route.error_pages.get(&status).filter(|_| !is_told)
+        });
+        let own = match (own, self.reached.site) {
+            (Some(path), Some(site)) => {
+                error_page::configured(self.snapshot, site, path, method).await
+            }
+            _ => None,
+        };
+        let mut response = own.unwrap_or_else(|| {
+            let cause = is_trusted.then_some(&failure.cause);
+            let page = Body::page(error_page::page_for(status, cause));
+            page.map(|body| body.for_method(method))
+        });
+        *response.status_mut() = status;
+        describe(response.headers_mut(), &failure.cause);
+        response
+    }
+
+    /// Whether the client is one of those who see what went wrong.
+    fn is_trusted(&self) -> bool {
+        let fields = &self.pending.head().headers;
+        let address = self.pending.connection().remote.0.ip();
+        let site = self.reached.site(self.snapshot);
+        site.is_some_and(|site| site.trusted.contains(address))
+            && !FORWARDED.iter().any(|name| fields.contains_key(*name))
+    }
 }
 
-/// Whether the client is one of those who see what went wrong.
-fn is_trusted(snapshot: &Snapshot, pending: &Pending) -> bool {
-    let site = pending.site();
-    let Some(site) = site.and_then(|name| snapshot.site_named(&name)) else {
-        return false;
-    };
-    let fields = &pending.head().headers;
-    site.trusted.contains(pending.connection().remote.0.ip())
-        && !FORWARDED.iter().any(|name| fields.contains_key(*name))
-}
-
-/// The page for a failure, with its cause for those who are trusted.
-fn error_page(failure: &Failure, trusted: bool, method: &Method) -> Response<Body> {
-    let cause = trusted.then_some(&failure.cause);
-    let page = page_for(failure.status, cause);
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = failure.status;
-    let fields = response.headers_mut();
-    fields.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
-    fields.insert(header::CONTENT_LENGTH, page.len().into());
-    match &failure.cause {
+/// Sets the fields that go with a failure.
+fn describe(fields: &mut HeaderMap, cause: &Cause) {
+    match cause {
         Cause::MethodNotAllowed { allow, .. } => {
             fields.insert(header::ALLOW, allow.clone());
         }
-        Cause::TooManyScripts { .. } => {
+        Cause::Unauthenticated { challenge } => {
+            fields.insert(header::WWW_AUTHENTICATE, challenge.clone());
+        }
+        // RFC 9110 §14.4
+        Cause::UnsatisfiableRange(size) => {
+            if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
+                fields.insert(header::CONTENT_RANGE, value);
+            }
+        }
+        Cause::TooManyScripts { .. } | Cause::TooManyPasswords | Cause::Changing => {
             fields.insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
         }
         _ => {}
     }
-    if ends_connection(failure.status) {
-        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if *method != Method::HEAD {
-        *response.body_mut() = page.into();
-    }
-    response
 }
 
 /// Where the client and the server may not agree on what comes next: after a request that is
 /// malformed, and one whose content was not read to its end.
 fn ends_connection(status: StatusCode) -> bool {
     [400, 408, 413, 417].contains(&status.as_u16())
-}
-
-/// The page for a status, also for connections whose first bytes were no request.
-pub fn page_for(status: StatusCode, cause: Option<&Cause>) -> String {
-    let reason = status.canonical_reason().unwrap_or("Error");
-    let title = format!("{} {reason}", status.as_u16());
-    let mut content = format!("<p>{}</p>\n", explanation(status));
-    if let Some(cause) = cause {
-        content.push_str("<h2>Why</h2>\n<pre>");
-        content.push_str(&Escaped(&cause.to_string()).to_string());
-        content.push_str("</pre>\n<p>Only clients in <code>trusted</code> are told.</p>\n");
-    }
-    page::html(&title, &content)
-}
-
-/// A sentence for the person in front of the browser.
-fn explanation(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        400 => "The server could not make sense of this request.",
-        403 => "You may not see this.",
-        404 => "There is nothing here by this name.",
-        405 => "This cannot be done here. Only scripts take what a form sends.",
-        408 => "The request did not arrive in time.",
-        412 | 416 => "What was asked for does not fit what is here now.",
-        413 => "The request carries more than this server takes.",
-        414 => "The address is too long.",
-        417 => "The server cannot do what the request expects of it.",
-        421 => "This server is not responsible for that host.",
-        431 => "The request's header fields are too long.",
-        500 => "Something on the server went wrong. Its operator finds the reason in the log.",
-        501 => "The server does not know how to do this.",
-        502 => "A script on the server gave an answer that is none.",
-        503 => "The server is busy. Try again in a moment.",
-        504 => "A script on the server did not answer in time.",
-        505 => "The server speaks HTTP/1.1.",
-        _ => "The request could not be answered.",
-    }
 }

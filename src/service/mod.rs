@@ -9,17 +9,19 @@ mod content;
 pub mod decide;
 pub mod decision;
 mod departure;
+mod error_page;
 mod finish;
 mod record;
+mod unlock;
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, path::Path, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
     body::Body,
-    cgi::{self, Gateway, ScriptRequest},
+    cgi::{self, Gateway, ScriptRequest, locate::Script},
     files,
     fs::Wait,
     records::{Pending, Sink},
@@ -27,7 +29,7 @@ use crate::{
         failure::{Cause, Failure},
         target::{self, Target},
     },
-    site::{Site, Snapshot},
+    site::{Route, RouteId, Site, SiteId, Snapshot},
     transport::{
         Connection,
         stream::{Socket, State},
@@ -35,10 +37,11 @@ use crate::{
 };
 
 use content::Content;
-use decide::{Question, Undecided, decide};
+use decide::{Credentials, Question, Undecided, decide};
 use decision::{Decision, Resource};
 use departure::Attended;
-pub use finish::page_for;
+pub use error_page::page_for;
+use finish::Finish;
 pub use record::Recorded;
 
 /// How often scripts may redirect one request to another resource of the server.
@@ -79,9 +82,39 @@ pub async fn respond(
         number,
         head,
     );
-    let outcome = answer(service, &snapshot, &origin, &pending, incoming).await;
-    let response = finish::finish(outcome, &snapshot, &pending);
+    let exchange = Exchange {
+        service,
+        snapshot: &snapshot,
+        origin: &origin,
+        pending: &pending,
+    };
+    let mut reached = Reached::default();
+    let outcome = exchange.answer(incoming, &mut reached).await;
+    let finish = Finish {
+        snapshot: &snapshot,
+        reached,
+        pending: &pending,
+        state: &origin.state,
+    };
+    let response = finish.finish(outcome).await;
     response.map(|body| Recorded::new(body, pending, origin.state))
+}
+
+/// How far into the configuration a request came: what its answer is finished by.
+#[derive(Debug, Default, Clone, Copy)]
+struct Reached {
+    site: Option<SiteId>,
+    route: Option<RouteId>,
+}
+
+impl Reached {
+    fn site(self, snapshot: &Snapshot) -> Option<&Site> {
+        self.site.map(|id| &snapshot[id])
+    }
+
+    fn route(self, snapshot: &Snapshot) -> Option<&Route> {
+        Some(&self.site(snapshot)?.routes[self.route?])
+    }
 }
 
 /// What is asked for: the client's request, or what a script redirected it to.
@@ -90,149 +123,197 @@ struct Asked<'r> {
     content: Content,
 }
 
-/// The line from target to answer. It is walked again only for the local redirect of a script.
-async fn answer(
-    service: &Service,
-    snapshot: &Arc<Snapshot>,
-    origin: &Origin,
-    pending: &Pending,
-    incoming: Incoming,
-) -> Result<Response<Body>, Failure> {
-    let head = pending.head();
-    let limits = &snapshot.limits;
-    let state = &origin.state;
-    let mut asked = Asked {
-        head: Cow::Borrowed(head),
-        content: Content::new(
-            incoming,
-            limits.request_body_size,
-            limits.request_body_timeout,
-            Rc::clone(state),
-        ),
-    };
-    expectation(head.headers.get(header::EXPECT))?;
-    asked.content.admit()?;
-    for _ in 0..=LOCAL_REDIRECTS {
-        let target = Target::parse(&asked.head)?;
-        let decision = decide_for(snapshot, &origin.connection, &asked.head, &target).await?;
-        let site = &snapshot[decision.site];
-        pending.note(|outcome| outcome.site = Some(Arc::clone(&site.name)));
-        let script = match decision.outcome? {
-            Resource::Files(found) => {
-                return files::respond(found, target.path.as_bytes(), &asked.head).await;
-            }
-            Resource::Redirect { location, status } => {
-                return redirect(location, status, target.query);
-            }
-            Resource::Script(script) => script,
+/// One request on its way to its answer.
+struct Exchange<'r> {
+    service: &'r Service,
+    snapshot: &'r Arc<Snapshot>,
+    origin: &'r Origin,
+    pending: &'r Pending,
+}
+
+impl Exchange<'_> {
+    /// The line from target to answer. It is walked again only for the local redirect of a script.
+    async fn answer(
+        &self,
+        incoming: Incoming,
+        reached: &mut Reached,
+    ) -> Result<Response<Body>, Failure> {
+        let head = self.pending.head();
+        let mut asked = Asked {
+            head: Cow::Borrowed(head),
+            content: self.content(incoming),
         };
-        let request = ScriptRequest {
-            script: &script.script,
-            options: script.options(site),
-            key: &site.routes[script.route].text,
+        expectation(head)?;
+        asked.content.admit()?;
+        for _ in 0..=LOCAL_REDIRECTS {
+            let target = Target::parse(&asked.head)?;
+            if target.is_server {
+                return Ok(files::allowed());
+            }
+            let connection = &self.origin.connection;
+            let decision = decide_for(self.snapshot, connection, &asked.head, &target).await?;
+            *reached = Reached {
+                site: Some(decision.site),
+                route: decision.route,
+            };
+            let site = &self.snapshot[decision.site];
+            let name = || Arc::clone(&site.name);
+            self.pending.note(|outcome| outcome.site = Some(name()));
+            let script = match &decision.outcome {
+                Ok(Resource::Files(_)) => return file(decision, site, &target, &asked.head).await,
+                Ok(Resource::Redirect { location, status }) => return redirect(location, *status),
+                Ok(Resource::Script(script)) => script,
+                Err(failure) => return Err(failure.clone()),
+            };
+            let request = self.script_request(&decision, script, &asked.head, &target);
+            match self.run(request, asked.content, site).await? {
+                cgi::Answer::Response(response) => return Ok(attend(response, self.origin)),
+                cgi::Answer::LocalRedirect(reference) => {
+                    let Some(head) = redirected(&asked.head, &reference) else {
+                        return Err(bad_redirect(&script.file, &reference));
+                    };
+                    asked = Asked {
+                        head: Cow::Owned(head),
+                        content: Content::none(Rc::clone(&self.origin.state)),
+                    };
+                }
+            }
+        }
+        Err(Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Cause::RedirectLoop(LOCAL_REDIRECTS),
+        ))
+    }
+
+    fn content(&self, incoming: Incoming) -> Content {
+        let limits = &self.snapshot.limits;
+        let state = Rc::clone(&self.origin.state);
+        let (size, timeout) = (limits.request_body_size, limits.request_body_timeout);
+        Content::new(incoming, size, timeout, state)
+    }
+
+    fn script_request<'r>(
+        &'r self,
+        decision: &'r Decision,
+        script: &'r Script,
+        head: &'r Parts,
+        target: &'r Target<'r>,
+    ) -> ScriptRequest<'r> {
+        let site = &self.snapshot[decision.site];
+        let (route, options) = decision.scripts(site);
+        ScriptRequest {
+            script,
+            options,
+            key: &route.text,
             site: &site.name,
             document_root: site.root.path(),
-            head: &asked.head,
-            target: &target,
-            pending,
-        };
-        let answer = run(service, request, asked.content, site, origin).await?;
-        match answer {
-            cgi::Answer::Response(response) => return Ok(attend(response, origin)),
-            cgi::Answer::LocalRedirect(reference) => {
-                asked = Asked {
-                    head: Cow::Owned(redirected(head, &reference)?),
-                    content: Content::none(Rc::clone(state)),
-                };
+            head,
+            target,
+            user: decision.user.as_ref().map(|user| &*user.0),
+            pending: self.pending,
+        }
+    }
+
+    /// Runs a script for as long as its client is there.
+    async fn run(
+        &self,
+        request: ScriptRequest<'_>,
+        content: Content,
+        site: &Site,
+    ) -> Result<cgi::Answer, Failure> {
+        let gateway = &self.service.gateway;
+        tokio::select! {
+            answer = cgi::respond(gateway, request, content, &site.scripts) => answer,
+            () = self.origin.socket.departed() => {
+                Err(Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft))
             }
         }
     }
-    Err(Failure::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        Cause::RedirectLoop(LOCAL_REDIRECTS),
-    ))
 }
 
-/// Runs a script for as long as its client is there.
-async fn run(
-    service: &Service,
-    request: ScriptRequest<'_>,
-    content: Content,
+/// Answers with what was found below a root.
+async fn file(
+    decision: Decision,
     site: &Site,
-    origin: &Origin,
-) -> Result<cgi::Answer, Failure> {
-    tokio::select! {
-        answer = cgi::respond(&service.gateway, request, content, &site.scripts) => answer,
-        () = origin.socket.departed() => {
-            Err(Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft))
-        }
+    target: &Target<'_>,
+    head: &Parts,
+) -> Result<Response<Body>, Failure> {
+    let options = decision.files(site);
+    match decision.outcome? {
+        Resource::Files(found) => files::respond(found, options, &target.path, head).await,
+        _ => unreachable!("the caller has seen a file"),
     }
 }
 
-/// RFC 9110 §10.1.1: `100-continue` is hyper's business, anything else cannot be met.
-fn expectation(value: Option<&HeaderValue>) -> Result<(), Failure> {
-    match value {
-        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(
-            Failure::new(StatusCode::EXPECTATION_FAILED, Cause::Expectation),
-        ),
+/// RFC 9110 §10.1.1: `100-continue` is hyper's business, anything else cannot be met. HTTP/1.0 does
+/// not know of it.
+fn expectation(head: &Parts) -> Result<(), Failure> {
+    match head.headers.get(header::EXPECT) {
+        Some(value)
+            if head.version >= Version::HTTP_11
+                && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") =>
+        {
+            let status = StatusCode::EXPECTATION_FAILED;
+            Err(Failure::new(status, Cause::Expectation))
+        }
         _ => Ok(()),
     }
 }
 
-/// Decides with what the kernel has in memory, and on another thread where it has to wait.
+/// Decides with what the kernel has in memory, and on another thread where it has to wait; a
+/// password that was not seen before is verified in between.
 async fn decide_for(
     snapshot: &Arc<Snapshot>,
     connection: &Arc<Connection>,
     head: &Parts,
     target: &Target<'_>,
 ) -> Result<Decision, Failure> {
-    let question = Question {
-        listener: &connection.listener,
-        client: connection.remote.0.ip(),
-        method: &head.method,
-        authority: target.authority.as_ref(),
-        path: &target.path,
-    };
-    let decided = match decide(snapshot, question, Wait::Never, &mut ()) {
-        Err(Undecided::WouldWait) => {
-            let (snapshot, connection) = (Arc::clone(snapshot), Arc::clone(connection));
-            let (method, authority) = (head.method.clone(), target.authority.clone());
-            let path = target.path.clone().into_owned();
-            let waiting = tokio::task::spawn_blocking(move || {
-                let question = Question {
-                    listener: &connection.listener,
-                    client: connection.remote.0.ip(),
-                    method: &method,
-                    authority: authority.as_ref(),
-                    path: &path,
-                };
-                decide(&snapshot, question, Wait::Allowed, &mut ())
-            });
-            waiting
-                .await
-                .map_err(|error| Failure::system("looking up a file", &error.into()))?
-        }
-        decided => decided,
-    };
+    let asked = question(connection, head, target);
+    let mut decided = decide(snapshot, asked, Wait::Never, &mut ());
+    if let Err(Undecided::Unverified(unverified)) = decided {
+        unlock::unlock(unverified).await?;
+        decided = decide(snapshot, asked, Wait::Never, &mut ());
+    }
+    if let Err(Undecided::WouldWait) = decided {
+        let (snapshot, connection) = (Arc::clone(snapshot), Arc::clone(connection));
+        let head = head.clone();
+        let waiting = tokio::task::spawn_blocking(move || {
+            // The same head makes the same target.
+            let target = Target::parse(&head).map_err(Undecided::NoSite)?;
+            let question = question(&connection, &head, &target);
+            decide(&snapshot, question, Wait::Allowed, &mut ())
+        });
+        decided = waiting
+            .await
+            .map_err(|error| Failure::system("looking up a file", &error.into()))?;
+    }
     match decided {
         Ok(decision) => Ok(decision),
         Err(Undecided::NoSite(failure)) => Err(failure),
+        // The password was changed in this moment by another request of the user.
+        Err(Undecided::Unverified(unverified)) => Err(unverified.refusal()),
         Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),
     }
 }
 
-/// The answer that names another place. A query goes along where the place has none of its own.
-fn redirect(
-    mut location: String,
-    status: StatusCode,
-    query: Option<&str>,
-) -> Result<Response<Body>, Failure> {
-    if let Some(query) = query
-        && !location.contains('?')
-    {
-        location.push('?');
-        location.push_str(query);
+fn question<'q>(
+    connection: &'q Connection,
+    head: &'q Parts,
+    target: &'q Target<'q>,
+) -> Question<'q> {
+    Question {
+        listener: &connection.listener,
+        client: connection.remote.0.ip(),
+        credentials: Credentials::Field(head.headers.get(header::AUTHORIZATION)),
+        method: &head.method,
+        authority: target.authority.as_ref(),
+        path: &target.path,
+        query: target.query,
     }
+}
+
+/// The answer that names another place.
+fn redirect(location: &str, status: StatusCode) -> Result<Response<Body>, Failure> {
     let location = HeaderValue::try_from(location)
         .map_err(|_| Failure::bad_target("the target cannot stand in a redirect"))?;
     let mut response = Response::new(Body::Empty);
@@ -253,11 +334,14 @@ fn attend(response: Response<Body>, origin: &Origin) -> Response<Body> {
     })
 }
 
-/// The request that a script's local redirect stands for: a GET of another path, without content.
-fn redirected(head: &Parts, reference: &str) -> Result<Parts, Failure> {
+/// The request that a script's local redirect stands for: a GET of another path, or HEAD if it was
+/// that, without content.
+fn redirected(head: &Parts, reference: &str) -> Option<Parts> {
     let mut head = head.clone();
-    head.uri = target::local(reference)?;
-    head.method = Method::GET;
+    head.uri = target::redirected(&head.uri, reference)?;
+    if head.method != Method::HEAD {
+        head.method = Method::GET;
+    }
     for field in [
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
@@ -265,5 +349,13 @@ fn redirected(head: &Parts, reference: &str) -> Result<Parts, Failure> {
     ] {
         head.headers.remove(field);
     }
-    Ok(head)
+    Some(head)
+}
+
+fn bad_redirect(script: &Path, reference: &str) -> Failure {
+    let cause = Cause::BadScriptResponse {
+        script: script.display().to_string(),
+        reason: format!("its local redirect to {reference:?} names no path of this server"),
+    };
+    Failure::new(StatusCode::BAD_GATEWAY, cause)
 }

@@ -7,20 +7,30 @@ use std::{
     task::{Context, Poll},
 };
 
+use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::{
-    body::{Body, Chunk},
+    body::{Body, CHANGED, Chunk},
     records::Pending,
-    transport::stream::State,
+    semantics::failure::Cause,
+    transport::stream::{Fault, State},
 };
 
 /// Content that completes the record of its request when it ends or is given up.
 pub struct Recorded {
     body: Body,
-    ended: bool,
+    end: End,
     pending: Pending,
     state: Rc<State>,
+}
+
+/// How far the content came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ahead,
+    Reached,
+    Failed,
 }
 
 impl Recorded {
@@ -28,7 +38,7 @@ impl Recorded {
     pub fn new(body: Body, pending: Pending, state: Rc<State>) -> Self {
         Self {
             body,
-            ended: false,
+            end: End::Ahead,
             pending,
             state,
         }
@@ -49,8 +59,15 @@ impl http_body::Body for Recorded {
                 let length = frame.data_ref().map_or(0, bytes::Buf::remaining) as u64;
                 self.pending.note(|outcome| outcome.bytes += length);
             }
-            Poll::Ready(None) => self.ended = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(None) => self.end = End::Reached,
+            Poll::Ready(Some(Err(error))) => {
+                self.end = End::Failed;
+                self.pending.note(|outcome| {
+                    let cause = || Cause::Incomplete(error.to_string());
+                    outcome.cause.get_or_insert_with(cause);
+                });
+            }
+            Poll::Pending => {}
         }
         frame
     }
@@ -66,8 +83,27 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let complete = self.ended || self.body.is_end_stream();
-        self.pending.note(|outcome| outcome.complete = complete);
+        let complete = match self.end {
+            End::Reached => true,
+            End::Ahead => self.body.is_end_stream(),
+            End::Failed => false,
+        };
+        self.pending.note(|outcome| {
+            outcome.complete = complete;
+            let fault = self.state.fault.get().filter(|_| !complete);
+            let cause = fault.map(|fault| match fault {
+                Fault::Stalled => Cause::ResponseTimeout,
+                Fault::Shrunk => Cause::Incomplete(CHANGED.to_owned()),
+            });
+            if let Some(cause) = cause {
+                outcome.cause.get_or_insert(cause);
+            }
+        });
+        // HTTP/1.0 knows no other end of such content (RFC 9112 §6.3).
+        let ends_with_connection = self.body.size_hint().exact().is_none()
+            && self.pending.head().version < Version::HTTP_11;
+        let is_cut_off = self.end == End::Failed && ends_with_connection;
+        self.state.is_cut_off.set(is_cut_off);
         self.state.progress.answered();
     }
 }

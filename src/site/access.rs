@@ -3,7 +3,10 @@
 //! An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) counts as the IPv4 address it carries, in a
 //! list and in a client, so a dual-stack listener changes nothing. No name is ever looked up.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A set of networks such as `192.168.0.0/16` and `::1`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,7 +14,7 @@ pub struct Networks(Vec<Network>);
 
 /// The addresses that begin with the same bits (RFC 4632 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
+pub struct Network {
     first: IpAddr,
     prefix: u32,
 }
@@ -20,15 +23,6 @@ struct Network {
 const MAPPED: u32 = 96;
 
 impl Networks {
-    /// Parses addresses and networks; the error is for the person who wrote the text.
-    pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
-        texts
-            .into_iter()
-            .map(Network::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
     /// Whether the address belongs to one of the networks. `None` is a client on a Unix socket:
     /// it belongs where loopback does.
     pub fn contains(&self, address: Option<IpAddr>) -> bool {
@@ -40,8 +34,17 @@ impl Networks {
     }
 }
 
-impl Network {
-    fn parse(text: &str) -> Result<Self, String> {
+impl FromIterator<Network> for Networks {
+    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
+        Self(networks.into_iter().collect())
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// Parses an address or a network; the error is for the person who wrote the text.
+    fn from_str(text: &str) -> Result<Self, String> {
         let (address, digits) = match text.split_once('/') {
             Some((address, digits)) => (address, Some(digits)),
             None => (text, None),
@@ -62,7 +65,9 @@ impl Network {
             prefix: if is_mapped { prefix - MAPPED } else { prefix },
         })
     }
+}
 
+impl Network {
     /// Takes a canonical address, as `first` is.
     fn contains(self, address: IpAddr) -> bool {
         self.first.is_ipv4() == address.is_ipv4() && first(address, self.prefix) == self.first
@@ -119,9 +124,12 @@ mod tests {
 
     use super::*;
 
+    fn parsed(networks: &[&str]) -> Networks {
+        networks.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     fn contains(networks: &[&str], address: &str) -> bool {
-        let networks = Networks::parse(networks.iter().copied()).unwrap();
-        networks.contains(Some(address.parse().unwrap()))
+        parsed(networks).contains(Some(address.parse().unwrap()))
     }
 
     #[test]
@@ -176,8 +184,7 @@ mod tests {
             (&["10.0.0.0/8"], false),
             (&[], false),
         ] {
-            let parsed = Networks::parse(networks.iter().copied()).unwrap();
-            assert_eq!(parsed.contains(None), expected, "{networks:?}");
+            assert_eq!(parsed(networks).contains(None), expected, "{networks:?}");
         }
     }
 
@@ -199,7 +206,7 @@ mod tests {
             ("example.org", "not looked up"),
             ("", "not looked up"),
         ] {
-            let message = Networks::parse(["::1", text]).unwrap_err();
+            let message = text.parse::<Network>().unwrap_err();
             assert!(message.contains(remedy), "{text}: {message}");
         }
     }
@@ -213,14 +220,14 @@ mod tests {
                 (0..length).map(move |at| bits >> (31 - at) & 1).collect::<Vec<_>>()
             };
             let start = first(Ipv4Addr::from_bits(network).into(), length);
-            let networks = Networks::parse([&*format!("{start}/{length}")]).unwrap();
+            let networks = parsed(&[&format!("{start}/{length}")]);
             let has = networks.contains(Some(Ipv4Addr::from_bits(address).into()));
             prop_assert_eq!(has, leading(network) == leading(address));
         }
 
         #[test]
         fn parsing_never_panics(text in "[0-9a-f:./]{0,24}") {
-            let _ = Networks::parse([&*text]);
+            let _ = text.parse::<Network>();
         }
     }
 }

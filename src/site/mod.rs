@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod auth;
+pub mod header_rules;
 pub mod host;
 pub mod key;
-pub mod policy;
+pub mod limits;
+pub mod passwords;
 pub mod route;
 
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::{
-    cgi,
+    cgi, files,
     fs::Root,
     semantics::{
         authority::Host,
@@ -23,10 +26,12 @@ use crate::{
 };
 
 pub use access::Networks;
+pub use auth::BasicAuth;
+pub use header_rules::HeaderRules;
 pub use host::{HostPattern, Hosts};
 pub use key::Key;
-pub use policy::{AccessLog, Limits, Log};
-pub use route::{Action, Redirect, Route, RouteId, Routes};
+pub use limits::{AccessLog, Limits, Log};
+pub use route::{Action, ErrorPages, Redirect, Route, RouteId, Routes};
 
 /// Where something was written, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +72,10 @@ pub struct Site {
     pub origin: Origin,
     /// The host that the others redirect to.
     pub canonical: Option<Host>,
-    /// Only on these listeners; empty: on all.
-    pub listen: Vec<Listen>,
     /// The root of its files.
     pub root: Arc<Root>,
+    /// How files of the root are served where no path key is asked: pages for errors.
+    pub files: files::Options,
     /// Who sees diagnosis pages.
     pub trusted: Networks,
     /// What to do with each path.

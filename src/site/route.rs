@@ -1,15 +1,19 @@
 //! Path keys to actions: exact, then the longest prefix, then at the same prefix an ending.
 //!
-//! A look-up costs one hash for the path and one for each directory above it, however many routes
-//! there are, and allocates nothing. It never looks at the filesystem.
+//! A look-up costs one hash for the path and one for each of its directories that is as long as a key,
+//! however many routes there are, and allocates nothing. It never looks at the filesystem.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use http::StatusCode;
 
 use crate::{
     cgi, files,
-    site::{Key, Networks, Origin},
+    semantics::target::{self, Path},
+    site::{BasicAuth, HeaderRules, Key, Networks, Origin},
 };
 
 /// What a path key does, with every inherited option merged in: complete in itself.
@@ -24,9 +28,38 @@ pub struct Route {
     /// Every address list that applies, of this key and of the less specific ones: the client
     /// must be in each, so that a restriction on `/` cannot be lost below.
     pub allow: Vec<Networks>,
+    /// The password that applies: that of the most specific key that asks for one.
+    pub auth: Option<BasicAuth>,
+    /// Fields of answers that are no errors.
+    pub headers: HeaderRules,
+    /// Pages for errors.
+    pub error_pages: ErrorPages,
     /// The verb.
     pub action: Action,
 }
+
+#[cfg(test)]
+impl Route {
+    /// A route that says nothing but what to do.
+    pub fn bare(key: Key, text: &str, action: Action) -> Self {
+        Self {
+            key,
+            text: text.into(),
+            origin: Origin {
+                file: "test".into(),
+                line: 0,
+            },
+            allow: Vec::new(),
+            auth: None,
+            headers: HeaderRules::default(),
+            error_pages: ErrorPages::new(),
+            action,
+        }
+    }
+}
+
+/// The paths of pages of the site, by the status they are for.
+pub type ErrorPages = BTreeMap<StatusCode, Path<'static>>;
 
 /// Everything that can answer.
 #[derive(Debug)]
@@ -44,10 +77,34 @@ pub enum Action {
 /// A configured redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
-    /// Where to: a path or an absolute URI. A trailing `*` takes the rest of the path.
+    /// Where to: a path or an absolute URI, without the `*` at its end.
     pub to: Box<str>,
+    /// With a `*` at its end: how much of a path's beginning is left off before the rest follows.
+    pub rest_from: Option<usize>,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
+}
+
+impl Redirect {
+    /// Where a path and query lead to. The query goes along where the target has none of its own;
+    /// it stands before a fragment.
+    pub fn location(&self, path: &Path<'_>, query: Option<&str>) -> String {
+        let (to, fragment) = match self.to.find('#') {
+            Some(at) => self.to.split_at(at),
+            None => (&*self.to, ""),
+        };
+        let mut location = to.to_owned();
+        if let Some(rest) = self.rest_from.and_then(|from| path.as_bytes().get(from..)) {
+            location.extend(target::encode(rest));
+        }
+        if let Some(query) = query
+            && !location.contains('?')
+        {
+            location.push('?');
+            location.push_str(query);
+        }
+        location + fragment
+    }
 }
 
 /// The place of a route in its site.
@@ -62,6 +119,9 @@ pub struct Routes {
     exact: HashMap<Box<[u8]>, RouteId>,
     /// By the prefix without its trailing slash, so that the directory's own path finds it too.
     below: HashMap<Box<[u8]>, Level>,
+    /// The lengths of the keys of `below`, the greatest first: only beginnings of a path that are as
+    /// long are looked for, however many directories it has.
+    lengths: Vec<usize>,
     root: RouteId,
 }
 
@@ -100,11 +160,15 @@ impl Routes {
             }
         }
         let root = below.get(&b""[..]).and_then(|level| level.whole);
+        let mut lengths: Vec<_> = below.keys().map(|prefix| prefix.len()).collect();
+        lengths.sort_unstable_by(|one, other| other.cmp(one));
+        lengths.dedup();
         Self {
             root: root.expect("every site has a route for the prefix `/`"),
             all: routes,
             exact,
             below,
+            lengths,
         }
     }
 
@@ -115,8 +179,11 @@ impl Routes {
         if let Some(&id) = self.exact.get(path) {
             return id;
         }
-        directories(path)
-            .find_map(|directory| self.below.get(directory)?.find(&path[directory.len()..]))
+        self.lengths
+            .iter()
+            .filter(|&&length| is_directory(path, length))
+            .map(|&length| path.split_at(length))
+            .find_map(|(directory, rest)| self.below.get(directory)?.find(rest))
             .unwrap_or(self.root)
     }
 
@@ -153,12 +220,10 @@ fn directory(prefix: &[u8]) -> &[u8] {
     prefix.strip_suffix(b"/").unwrap_or(prefix)
 }
 
-/// Every prefix that a path is at or below, the longest first, without its trailing slash.
-fn directories(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(Some(directory(path)), |path| {
-        let slash = path.iter().rposition(|&byte| byte == b'/')?;
-        Some(&path[..slash])
-    })
+/// Whether so many bytes of a path are a directory that the path is at or below, without its slash.
+fn is_directory(path: &[u8], length: usize) -> bool {
+    path.get(length)
+        .map_or(path.len() == length, |&byte| byte == b'/')
 }
 
 impl std::ops::Index<RouteId> for Routes {
@@ -176,16 +241,7 @@ mod tests {
     use super::*;
 
     fn routes(keys: &[&str]) -> Routes {
-        let route = |text: &&str| Route {
-            key: Key::parse(text).unwrap(),
-            text: Arc::from(*text),
-            origin: Origin {
-                file: "test".into(),
-                line: 1,
-            },
-            allow: Vec::new(),
-            action: Action::Deny,
-        };
+        let route = |text: &&str| Route::bare(Key::parse(text).unwrap(), text, Action::Deny);
         Routes::new(keys.iter().map(route).collect())
     }
 

@@ -13,10 +13,12 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -25,7 +27,7 @@ use tokio::{
 use crate::{
     sys::{file_slice::Described, receive::receive, unsent::unsent},
     transport::{
-        framing::{Framing, Violation},
+        framing::{Framing, RequestLine, Violation},
         progress::{Phase, Progress},
     },
 };
@@ -63,11 +65,22 @@ pub struct State {
     pub refusal: Cell<Option<StatusCode>>,
     /// Why a request was kept from hyper.
     pub violation: OnceCell<Violation>,
-    /// Whether the connection ends because the client takes nothing of its answer.
-    pub stalled: Cell<bool>,
+    /// Whether an answer broke off whose end is the end of the connection.
+    pub is_cut_off: Cell<bool>,
+    /// Why an answer breaks off, where the stream knows.
+    pub fault: Cell<Option<Fault>>,
     /// Whether a request was answered whose content was not read to its end: the client may still
     /// be sending it.
     pub unread_content: Cell<bool>,
+}
+
+/// Why an answer breaks off in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client took nothing of it for too long.
+    Stalled,
+    /// The file became shorter while it was sent.
+    Shrunk,
 }
 
 impl Stream {
@@ -79,6 +92,11 @@ impl Stream {
             framing: Framing::default(),
             beyond: BytesMut::new(),
         }
+    }
+
+    /// The request line of the head that came last.
+    pub fn request_line(&self) -> &RequestLine {
+        self.framing.request_line()
     }
 
     /// Leaves in `buffer`, from `start`, only what belongs to the section of the stream that hyper
@@ -211,7 +229,14 @@ impl AsyncWrite for Stream {
             .enumerate()
             .find_map(|(index, slice)| Described::parse(slice).map(|described| (index, described)));
         match file {
-            Some((0, described)) => self.poll_send(context, |socket| described.send(socket)),
+            Some((0, described)) => {
+                let sent = ready!(self.poll_send(context, |socket| described.send(socket)));
+                Poll::Ready(sent.inspect_err(|error| {
+                    if error.kind() == io::ErrorKind::UnexpectedEof {
+                        self.state.fault.set(Some(Fault::Shrunk));
+                    }
+                }))
+            }
             Some((index, _)) => self.poll_send(context, |socket| {
                 Ok(rustix::io::writev(socket, &slices[..index])?)
             }),
@@ -248,6 +273,11 @@ impl Socket {
     /// Bytes that were handed over and that the client has not acknowledged.
     pub fn unsent(&self) -> usize {
         unsent(self).unwrap_or_default()
+    }
+
+    /// Has the connection end with a reset, so that what the client got does not look complete.
+    pub fn reset(&self) -> io::Result<()> {
+        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
     }
 
     /// Writes all of it, without hyper.

@@ -229,7 +229,9 @@ fn one_range_is_206_and_what_cannot_be_satisfied_416() {
     ] {
         let response = server.request("GET", "/a.txt", &format!("Range: {range}\r\n"), "");
         assert_eq!(response.status(), status, "{range}");
-        assert_eq!(response.text(), content, "{range}");
+        if status != 416 {
+            assert_eq!(response.text(), content, "{range}");
+        }
         assert_eq!(response.field("content-range"), content_range, "{range}");
     }
 }

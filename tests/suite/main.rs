@@ -1,10 +1,13 @@
 //! The integration suite: one binary that starts the real `pywebd` on a free loopback port, with
 //! real files and scripts, and looks at the bytes a client sees.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+// Tables of cases are long.
+#![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod support;
 
+/// Content codings.
+mod coding;
 /// Configurations and what is said of them.
 mod config;
 /// `pywebd explain`.
@@ -13,8 +16,12 @@ mod explain;
 mod files;
 /// Where one request ends and the next begins.
 mod framing;
+/// Files that change while they are served.
+mod live;
 /// Requests that are none, limits of connections, and what is written down of them.
 mod protocol;
+/// Ranges and preconditions.
+mod ranges;
 /// Scripts: variables, answers, streams, ends.
 mod scripts;
 /// Start, errors at the start, stop and reload.

@@ -42,6 +42,7 @@ impl Case {
         let root = Arc::new(Root::new("/srv/www"));
         meta_variables(&Facts {
             target: &Target::parse(&head).unwrap(),
+            user: None,
             head: &head,
             connection: &Connection {
                 id: 1,

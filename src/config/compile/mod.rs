@@ -1,14 +1,17 @@
 //! What was written into the [`Snapshot`]: one function for each table, each default beside the
 //! field it is for. Everything wrong is reported; the snapshot is good only when nothing was.
 
+mod auth;
+mod pages;
 mod redirect;
 mod resolver;
 mod route;
 mod rule;
 mod scripts;
+mod serving;
 mod site;
 
-use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde_spanned::Spanned;
 use tracing::Level;
@@ -22,22 +25,28 @@ use crate::{
         sources::{NOWHERE, Sources},
         units::{self, COUNT, DURATION, Notation, SIZE},
     },
-    site::{HostPattern, Hosts, Limits, Log, Site, SiteId, Snapshot, policy::AccessLog},
+    site::{HostPattern, Hosts, Limits, Log, Site, SiteId, Snapshot, limits::AccessLog},
     transport::Listen,
 };
 
 use resolver::Resolver;
 
-/// Compiles what was written. The snapshot is not to be used when `findings` has an error.
-pub(super) fn compile(
-    raw: &Raw,
-    sources: &Sources,
-    findings: &mut Findings,
-) -> (Snapshot, Vec<Setting>) {
+/// What comes of compiling.
+pub(super) struct Compiled {
+    /// Not to be used when an error was found.
+    pub snapshot: Snapshot,
+    pub settings: Vec<Setting>,
+    /// Files that were read for it.
+    pub watch: Vec<PathBuf>,
+}
+
+/// Compiles what was written.
+pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> Compiled {
     let mut resolver = Resolver {
         sources,
         findings,
         settings: Vec::new(),
+        watch: Vec::new(),
     };
     let listen = listeners(&raw.server, &mut resolver);
     let workers = workers(&raw.server, &mut resolver);
@@ -50,7 +59,7 @@ pub(super) fn compile(
         let compiled = site::compile(name, site, (&listen, &scripts), &mut resolver);
         let id = SiteId(sites.len());
         for host in compiled.hosts {
-            hosts.push((host, compiled.site.listen.clone(), id));
+            hosts.push((host, compiled.listen.clone(), id));
         }
         sites.push(compiled.site);
     }
@@ -69,7 +78,11 @@ pub(super) fn compile(
         hosts: Hosts::new(hosts),
         sites,
     };
-    (snapshot, resolver.settings)
+    Compiled {
+        snapshot,
+        settings: resolver.settings,
+        watch: resolver.watch,
+    }
 }
 
 /// `server.listen`

@@ -8,8 +8,9 @@ use crate::{
     config::{
         findings::{Findings, Mistake},
         raw,
-        sources::NOWHERE,
+        sources::{NOWHERE, Span},
     },
+    semantics::target::Path,
     site::{Key, route::Redirect},
 };
 
@@ -47,8 +48,15 @@ pub(super) fn compile(
         None => Some(StatusCode::MOVED_PERMANENTLY),
         Some(status) => findings.accept(&status.span(), redirect_status(*status.get_ref())),
     };
+    let to = to?;
+    report_loop(key, to, &span, findings);
+    let (base, rest_from) = match (to.strip_suffix('*'), key) {
+        (Some(base), Key::Prefix(prefix)) => (base, Some(prefix.len())),
+        _ => (to, None),
+    };
     Some(Redirect {
-        to: to?.into(),
+        to: base.into(),
+        rest_from,
         status: code?,
     })
 }
@@ -63,6 +71,13 @@ fn target<'t>(key: &Key, to: &'t str) -> Result<&'t str, Mistake> {
     if !is_path && after_scheme.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
         let help = "write a path (\"/new\") or a URI (\"https://example.org/new\")";
         return Err(mistake("it is neither a path nor a URI with a host").help(help));
+    }
+    if let Some(authority) = after_scheme.and_then(|rest| rest.strip_suffix('*'))
+        && !authority.contains('/')
+    {
+        // Else the rest of the path could make another host of it.
+        let help = format!("write \"{}/*\"", to.trim_end_matches('*'));
+        return Err(mistake("the rest of the path would follow the host").help(help));
     }
     let odd = |character: char| !character.is_ascii_graphic() || "\"<>\\^`{|}".contains(character);
     if let Some(character) = to.chars().find(|&character| odd(character)) {
@@ -82,6 +97,16 @@ fn target<'t>(key: &Key, to: &'t str) -> Result<&'t str, Mistake> {
             Err(mistake("`*` is the rest of the path, and the key leaves none").help(help))
         }
         Some(_) => Err(mistake("`*` stands only at the end")),
+    }
+}
+
+/// A redirect to a path that is redirected by the same key never ends.
+fn report_loop(key: &Key, to: &str, span: &Span, findings: &mut Findings) {
+    let path = to.split(['?', '#', '*']).next().unwrap_or_default();
+    let leads_back = Path::parse(path).is_ok_and(|path| key.matches(path.as_bytes()));
+    if leads_back {
+        let mistake = Mistake::new(format!("{to:?} is redirected again, without an end"));
+        findings.warning(span, mistake);
     }
 }
 

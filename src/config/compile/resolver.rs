@@ -1,6 +1,6 @@
 //! What was written or the default, recorded for `pywebd show` either way.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use serde_spanned::Spanned;
 
@@ -20,6 +20,8 @@ pub(in crate::config) struct Resolver<'a> {
     pub findings: &'a mut Findings,
     /// Every value that holds.
     pub settings: Vec<Setting>,
+    /// Files that were read beside the configuration itself.
+    pub watch: Vec<PathBuf>,
 }
 
 impl Resolver<'_> {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use crate::{
     cgi,
     config::{
@@ -19,6 +17,7 @@ use crate::{
     },
     files,
     fs::{Place, Root},
+    semantics::target::Path,
     site::{Action, Key, Route, Routes, route::Redirect},
 };
 
@@ -37,6 +36,14 @@ pub(super) fn routes(
             allow: allow
                 .map(|allow| allow.get_ref().networks.clone())
                 .collect(),
+            auth: cell
+                .options
+                .serving
+                .auth
+                .as_ref()
+                .map(|auth| (*auth.get_ref().basic).clone()),
+            headers: cell.options.serving.header_rules(is_file(&cell)),
+            error_pages: cell.options.serving.error_pages(),
             origin: resolver.origin(&cell.span),
             key: cell.key,
             text: cell.text,
@@ -51,11 +58,11 @@ fn action(cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Action {
         return Action::Deny;
     };
     match verb.get_ref() {
-        Verb::Files(location) => Action::Files(files::Options {
-            place: place(location, root, &cell.decider.key),
-            index: options.index.get_ref().clone(),
-            listing: *options.listing.get_ref(),
-        }),
+        Verb::Files(location) => {
+            let place = place(location, root, &cell.decider.key);
+            Action::Files(files(options, place, None))
+        }
+        Verb::Fallback(path) => Action::Files(files(options, below_site(root), Some(path.clone()))),
         Verb::Cgi(location) => Action::Cgi(cgi::Options {
             place: place(location, root, &cell.decider.key),
             key_length: prefix(&cell.decider.key).len(),
@@ -64,18 +71,44 @@ fn action(cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Action {
             max_time: *options.max_time.get_ref(),
             pass_authorization: *options.pass_authorization.get_ref(),
         }),
-        Verb::Redirect(redirect) => Action::Redirect(moved(redirect, cell)),
+        Verb::Redirect(redirect) => Action::Redirect(redirect.clone()),
         Verb::Deny => Action::Deny,
+    }
+}
+
+/// What holds for files.
+pub(super) fn files(
+    options: &Effective,
+    place: Place,
+    fallback: Option<Path<'static>>,
+) -> files::Options {
+    files::Options {
+        place,
+        index: options.index.get_ref().clone(),
+        listing: *options.listing.get_ref(),
+        types: options.serving.types(),
+        compress: options.serving.compresses(),
+        fallback,
+    }
+}
+
+fn is_file(cell: &Cell<'_, Verb>) -> bool {
+    let verb = cell.decider.verb.as_ref();
+    verb.is_some_and(|verb| matches!(verb.get_ref(), Verb::Files(_) | Verb::Fallback(_)))
+}
+
+/// Files of the site's root, by their paths without the slash.
+pub(super) fn below_site(root: &Arc<Root>) -> Place {
+    Place {
+        root: Arc::clone(root),
+        strip: 1,
     }
 }
 
 /// Below the site's root, a path without its slash; elsewhere, what follows the key.
 fn place(location: &Location, root: &Arc<Root>, key: &Key) -> Place {
     match location {
-        Location::Site => Place {
-            root: Arc::clone(root),
-            strip: 1,
-        },
+        Location::Site => below_site(root),
         Location::Elsewhere(root) => Place {
             root: Arc::clone(root),
             strip: prefix(key).len(),
@@ -88,36 +121,6 @@ fn variables(options: &Effective) -> Vec<(Box<str>, Box<str>)> {
         (name.as_str().into(), value.get_ref().as_str().into())
     };
     options.env.iter().map(variable).collect()
-}
-
-/// RFC 3986 §3.3: what stands for itself in a path.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// A redirect as a more specific key inherits it: what that key has more than the one with the
-/// redirect is no longer part of the rest that `*` stands for.
-fn moved(redirect: &Redirect, cell: &Cell<'_, Verb>) -> Redirect {
-    let (Some(target), Some(more)) = (
-        redirect.to.strip_suffix('*'),
-        prefix(&cell.key).strip_prefix(prefix(&cell.decider.key)),
-    ) else {
-        return redirect.clone();
-    };
-    let more = String::from_utf8_lossy(more);
-    let more = utf8_percent_encode(&more, PATH);
-    let rest = if matches!(cell.key, Key::Exact(_)) {
-        ""
-    } else {
-        "*"
-    };
-    Redirect {
-        to: format!("{target}{more}{rest}").into(),
-        status: redirect.status,
-    }
 }
 
 /// The path of an exact key, the prefix of another.
@@ -145,42 +148,53 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
         Location::Site => "true".into(),
         Location::Elsewhere(root) => quoted(&root.path().to_string_lossy()),
     };
+    let is_file = is_file(cell);
+    options.serving.record(is_file, &mut record);
+    if is_file {
+        let (index, listing) = (&options.index, &options.listing);
+        record("index", quoted_all(index.get_ref()), &index.span());
+        record("listing", listing.get_ref().to_string(), &listing.span());
+    }
     match verb.get_ref() {
-        Verb::Files(location) => {
-            record("static", mapping(location), &verb.span());
-            let index = &options.index;
-            record("index", quoted_all(index.get_ref()), &index.span());
-            let listing = &options.listing;
-            record("listing", listing.get_ref().to_string(), &listing.span());
-        }
+        Verb::Files(location) => record("static", mapping(location), &verb.span()),
+        Verb::Fallback(path) => record("fallback", quoted(&path.to_uri()), &verb.span()),
         Verb::Cgi(location) => {
             record("cgi", mapping(location), &verb.span());
-            for (name, value) in &options.env {
-                let key = quoted_key(name);
-                record(
-                    &format!("env.{key}"),
-                    quoted(value.get_ref()),
-                    &value.span(),
-                );
-            }
-            for (key, time) in [
-                ("timeout", &options.timeout),
-                ("max-time", &options.max_time),
-            ] {
-                record(key, (DURATION.write)(time.get_ref()), &time.span());
-            }
-            let pass = &options.pass_authorization;
-            record(
-                "pass-authorization",
-                pass.get_ref().to_string(),
-                &pass.span(),
-            );
+            record_scripts(options, &mut record);
         }
         Verb::Redirect(redirect) => {
-            let Redirect { to, status } = moved(redirect, cell);
-            let value = format!("{{ to = {}, status = {} }}", quoted(&to), status.as_u16());
+            let Redirect {
+                to,
+                rest_from,
+                status,
+            } = redirect;
+            let to = quoted(&format!(
+                "{to}{}",
+                if rest_from.is_some() { "*" } else { "" }
+            ));
+            let value = format!("{{ to = {to}, status = {} }}", status.as_u16());
             record("redirect", value, &verb.span());
         }
         Verb::Deny => record("deny", "true".into(), &verb.span()),
     }
+}
+
+/// What holds for scripts.
+fn record_scripts(options: &Effective, record: &mut impl FnMut(&str, String, &Span)) {
+    for (name, value) in &options.env {
+        let key = format!("env.{}", quoted_key(name));
+        record(&key, quoted(value.get_ref()), &value.span());
+    }
+    for (key, time) in [
+        ("timeout", &options.timeout),
+        ("max-time", &options.max_time),
+    ] {
+        record(key, (DURATION.write)(time.get_ref()), &time.span());
+    }
+    let pass = &options.pass_authorization;
+    record(
+        "pass-authorization",
+        pass.get_ref().to_string(),
+        &pass.span(),
+    );
 }

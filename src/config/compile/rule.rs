@@ -9,7 +9,7 @@ use crate::{
         compile::{
             redirect,
             resolver::Resolver,
-            scripts,
+            scripts, serving,
             site::{Scope, index, networks, open_root},
         },
         findings::{Findings, Mistake},
@@ -19,6 +19,7 @@ use crate::{
         units::DURATION,
     },
     fs::Root,
+    semantics::target::Path,
     site::{Key, route::Redirect},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Verb {
     Files(Location),
+    /// Files of the site, and this one where nothing is.
+    Fallback(Path<'static>),
     Cgi(Location),
     Redirect(Redirect),
     Deny,
@@ -161,6 +164,7 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
     written.extend(raw.files.as_ref().map(|verb| (verb.span(), "static")));
     written.extend(raw.redirect.as_ref().map(|verb| (verb.span(), "redirect")));
     written.extend(raw.deny.as_ref().map(|verb| (verb.span(), "deny")));
+    written.extend(raw.fallback.as_ref().map(|verb| (verb.span(), "fallback")));
     written.sort_by_key(|(span, _)| span.start);
     if let [(_, first), (second_span, second), ..] = &written[..] {
         let message = format!("a path key does one thing: `{first}` or `{second}`");
@@ -174,6 +178,9 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
         Verb::Files(mapped("static", key, mapping, resolver)?)
     } else if let Some(written) = &raw.redirect {
         Verb::Redirect(redirect::compile(key, written, resolver.findings)?)
+    } else if let Some(path) = &raw.fallback {
+        let path = serving::path(path.get_ref());
+        Verb::Fallback(resolver.findings.accept(&span, path)?)
     } else {
         if raw.deny.as_ref().is_some_and(|deny| !deny.get_ref()) {
             report_false("deny", &span, resolver.findings);
@@ -198,9 +205,12 @@ fn mapped(
             None
         }
         Mapping::Switch(true) if is_prefix || name != "cgi" => Some(Location::Site),
-        Mapping::Directory(path) if is_prefix => {
-            Some(Location::Elsewhere(open_root(path, &span, resolver)))
-        }
+        Mapping::Directory(path) if is_prefix => Some(Location::Elsewhere(open_root(
+            path,
+            &span,
+            Vec::new(),
+            resolver,
+        ))),
         _ => {
             let mistake = Mistake::new(format!("`{name}` is for a directory of paths here"));
             let mistake = mistake.help("write a path key that ends with a slash");
@@ -238,6 +248,7 @@ fn options(raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Options {
         timeout: resolver.read(raw.timeout.as_ref(), &DURATION),
         max_time: resolver.read(raw.max_time.as_ref(), &DURATION),
         pass_authorization: raw.pass_authorization.clone(),
+        serving: serving::read(raw.serving(), resolver),
     }
 }
 

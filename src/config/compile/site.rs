@@ -11,7 +11,7 @@ use serde_spanned::Spanned;
 use crate::{
     cgi,
     config::{
-        compile::{Scripts, listen_list, resolver::Resolver, route, rule},
+        compile::{Scripts, listen_list, pages, resolver::Resolver, route, rule, serving},
         findings::Mistake,
         inherit::Effective,
         inspect,
@@ -29,6 +29,8 @@ use crate::{
 pub(super) struct Compiled {
     pub site: Site,
     pub hosts: Vec<Spanned<HostPattern>>,
+    /// Only on these listeners; empty: on all.
+    pub listen: Vec<Listen>,
 }
 
 /// Compiles one site with what the tables above it say.
@@ -49,18 +51,24 @@ pub(super) fn compile(
     let trusted = site.trusted(raw, resolver);
     let base = base_options(raw, scripts, resolver);
     let rules = rule::rules(&site, (&span, raw), &root, resolver);
+    let files = route::files(&base, route::below_site(&root), None);
     let routes = route::routes(&site, (&rules, &base), &root, resolver);
+    pages::check(&routes, (&rules, &base), &files, resolver.findings);
     let site = Site {
         name: name.get_ref().as_str().into(),
         origin: resolver.origin(&span),
         canonical,
-        listen,
+        files,
         root,
         trusted,
         routes,
         scripts: Arc::new(cgi::Queue::new(scripts.max_running, scripts.max_queued)),
     };
-    Compiled { site, hosts }
+    Compiled {
+        site,
+        hosts,
+        listen,
+    }
 }
 
 /// A site while it is compiled: what its keys are called.
@@ -143,10 +151,34 @@ impl<'s> Scope<'s> {
             }
             return Arc::new(Root::new(PathBuf::new()));
         };
-        let root = open_root(written.get_ref(), &written.span(), resolver);
+        let follow = self.follow(raw, resolver);
+        let root = open_root(written.get_ref(), &written.span(), follow, resolver);
         let value = quoted(&root.path().to_string_lossy());
         resolver.record(&self.key("root"), value, &written.span());
         root
+    }
+
+    /// Directories elsewhere that symbolic links may lead to.
+    fn follow(&self, raw: &raw::Site, resolver: &mut Resolver<'_>) -> Vec<PathBuf> {
+        let Some(written) = &raw.follow else {
+            return Vec::new();
+        };
+        let mut directories = Vec::new();
+        for text in &written.get_ref().0 {
+            let path = resolver
+                .sources
+                .resolve(Path::new(text.get_ref()), &text.span());
+            match inspect::directory(&path) {
+                Ok(()) => directories.push(path),
+                Err(reason) => {
+                    let message = format!("directory {} {reason}", text.get_ref());
+                    resolver.findings.error(&text.span(), Mistake::new(message));
+                }
+            }
+        }
+        let shown = directories.iter().map(|path| path.to_string_lossy());
+        resolver.record(&self.key("follow"), quoted_all(shown), &written.span());
+        directories
     }
 
     fn listen(
@@ -176,7 +208,10 @@ impl<'s> Scope<'s> {
         let written = raw.trusted.as_ref();
         let written = written.and_then(|list| Some((networks(list, resolver)?, list.span())));
         let ((networks, text), span) = written.unwrap_or_else(|| {
-            let networks = Networks::parse(DEFAULT).unwrap_or_default();
+            let networks = DEFAULT
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect();
             ((networks, quoted_all(DEFAULT)), NOWHERE)
         });
         resolver.record(&self.key("trusted"), text, &span);
@@ -201,6 +236,7 @@ fn base_options(raw: &raw::Site, scripts: &Scripts, resolver: &mut Resolver<'_>)
         timeout: scripts.timeout.clone(),
         max_time: scripts.max_time.clone(),
         pass_authorization: Spanned::new(NOWHERE, false),
+        serving: serving::read(raw.serving(), resolver),
     }
 }
 
@@ -235,7 +271,12 @@ fn single_host(text: &str) -> Result<Host, Mistake> {
 }
 
 /// A directory that is looked into now, so that a slip is found before the first request.
-pub(super) fn open_root(path: &Path, span: &Span, resolver: &mut Resolver<'_>) -> Arc<Root> {
+pub(super) fn open_root(
+    path: &Path,
+    span: &Span,
+    follow: Vec<PathBuf>,
+    resolver: &mut Resolver<'_>,
+) -> Arc<Root> {
     let absolute = resolver.sources.resolve(path, span);
     if path.as_os_str().is_empty() {
         let mistake = Mistake::new("the path of a directory is empty");
@@ -249,7 +290,7 @@ pub(super) fn open_root(path: &Path, span: &Span, resolver: &mut Resolver<'_>) -
         };
         resolver.findings.error(span, mistake);
     }
-    Arc::new(Root::new(absolute))
+    Arc::new(Root::new(absolute).following(follow))
 }
 
 /// A list of addresses and networks, and its text.
@@ -258,14 +299,12 @@ pub(super) fn networks(
     resolver: &mut Resolver<'_>,
 ) -> Option<(Networks, String)> {
     let texts = written.get_ref();
-    let single = |text: &str| Networks::parse([text]).map_err(Mistake::new);
-    if resolver.read_all(texts, single).len() < texts.0.len() {
+    let networks = resolver.read_all(texts, |text| text.parse().map_err(Mistake::new));
+    if networks.len() < texts.0.len() {
         return None;
     }
-    let all = || texts.0.iter().map(|text| text.get_ref().as_str());
-    let networks = Networks::parse(all()).map_err(Mistake::new);
-    let networks = resolver.findings.accept(&written.span(), networks)?;
-    Some((networks, quoted_all(all())))
+    let networks = networks.into_iter().map(Spanned::into_inner).collect();
+    Some((networks, quoted_all(texts.0.iter().map(Spanned::get_ref))))
 }
 
 /// Names of index files.

@@ -152,11 +152,32 @@ fn a_tunnel_is_501() {
 
 #[test]
 fn a_local_redirect_is_a_path_of_this_server() {
-    assert_eq!(local("/a%20b?q").unwrap(), "/a%20b?q");
-    assert_eq!(local("/a#part").unwrap(), "/a");
-    assert!(local("//evil.example/a").unwrap().authority().is_none());
-    for reference in ["", "a", "?q", "*", "http://a.org/", "/a b", "/a\r\nX: y"] {
-        assert!(local(reference).is_err(), "{reference:?}");
+    let uri = |text: &str| text.parse::<Uri>().unwrap();
+    for (asked, reference, expected) in [
+        ("/x?y", "/a%20b?q", "/a%20b?q"),
+        ("/x", "//evil.example/a", "//evil.example/a"),
+        ("http://a.org:81/x", "/a", "http://a.org:81/a"),
+    ] {
+        let redirected = redirected(&uri(asked), reference).unwrap();
+        assert_eq!(redirected, expected);
+        let host = redirected
+            .authority()
+            .map(|authority| authority.host().to_owned());
+        assert_ne!(host.as_deref(), Some("evil.example"));
+    }
+    for reference in [
+        "",
+        "a",
+        "?q",
+        "*",
+        "http://a.org/",
+        "/a b",
+        "/a\r\nX: y",
+        "/../a",
+        "/a%2fb",
+        "/%zz",
+    ] {
+        assert_eq!(redirected(&uri("/x"), reference), None, "{reference:?}");
     }
 }
 

@@ -70,6 +70,8 @@ impl Chunks {
 
 impl State {
     /// What a byte beside the data leads to; nothing where it must not stand.
+    // In the order of the grammar, which says some things twice.
+    #[allow(clippy::match_same_arms)]
     fn after(self, byte: u8) -> Option<Next> {
         let state = match (self, byte) {
             (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {

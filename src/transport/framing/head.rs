@@ -9,6 +9,47 @@ use crate::transport::framing::{Length, Violation};
 const BARE_LF: &str = "a line ends in a bare LF (RFC 9112 §2.2)";
 const BARE_CR: &str = "a CR stands without its LF (RFC 9112 §2.2)";
 
+/// The request line of the head that came last, for the log.
+#[derive(Debug, Default)]
+pub struct RequestLine {
+    text: Vec<u8>,
+    ended: bool,
+}
+
+/// How much of a line is kept.
+const LONGEST_LINE: usize = 4096;
+
+impl RequestLine {
+    /// As much of it as came, and is kept.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Whether its end came.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes the next bytes of the head.
+    fn feed(&mut self, bytes: &[u8]) {
+        if self.ended {
+            return;
+        }
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let empty_lines = if self.text.is_empty() {
+            bytes.iter().take_while(|byte| is_end(byte)).count()
+        } else {
+            0
+        };
+        let rest = &bytes[empty_lines..];
+        let end = rest.iter().position(is_end);
+        self.ended = end.is_some();
+        let room = LONGEST_LINE - self.text.len();
+        let length = end.unwrap_or(rest.len()).min(room);
+        self.text.extend_from_slice(&rest[..length]);
+    }
+}
+
 /// A head as far as it has come.
 #[derive(Debug, Default)]
 pub(super) struct Head {
@@ -22,27 +63,29 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Takes the next bytes. Returns where among them the head ends, and the length of the content
-    /// that follows; nothing while the head goes on.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<(usize, Length)>, Violation> {
-        let outcome = match self.end(bytes) {
-            Ok(None) => {
+    /// Takes the next bytes, also into `line`. Returns where among them the head ends, and the length
+    /// of the content that follows; nothing while the head goes on.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        line: &mut RequestLine,
+    ) -> Result<Option<(usize, Length)>, Violation> {
+        if self.earlier.is_empty() {
+            line.text.clear();
+            line.ended = false;
+        }
+        line.feed(bytes);
+        match self.end(bytes).map_err(Violation::bad_request)? {
+            None => {
                 self.earlier.extend_from_slice(bytes);
-                return Ok(None);
+                Ok(None)
             }
-            Ok(Some(end)) if self.earlier.is_empty() => {
-                length(&bytes[..end]).map(|length| Some((end, length)))
+            Some(end) if self.earlier.is_empty() => Ok(Some((end, length(&bytes[..end])?))),
+            Some(end) => {
+                self.earlier.extend_from_slice(&bytes[..end]);
+                Ok(Some((end, length(&self.earlier)?)))
             }
-            Ok(Some(end)) => {
-                let head = [&self.earlier, &bytes[..end]].concat();
-                length(&head).map(|length| Some((end, length)))
-            }
-            Err(reason) => Err(Violation::bad_request(reason)),
-        };
-        outcome.map_err(|violation| Violation {
-            line: first_line(&self.earlier, bytes),
-            ..violation
-        })
+        }
     }
 
     /// Where the empty line ends that ends the head.
@@ -76,16 +119,6 @@ impl Head {
             self.after_cr = true;
         }
     }
-}
-
-/// As much of the request line as is worth writing down.
-fn first_line(earlier: &[u8], bytes: &[u8]) -> Vec<u8> {
-    const MOST: usize = 4096;
-    let all = earlier.iter().chain(bytes).copied();
-    all.skip_while(|byte| matches!(byte, b'\r' | b'\n'))
-        .take_while(|byte| !matches!(byte, b'\r' | b'\n'))
-        .take(MOST)
-        .collect()
 }
 
 /// What a whole head says about the length of the content.
@@ -162,7 +195,7 @@ fn chunked(value: &[u8]) -> Result<Length, Violation> {
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     match &codings[..] {
         [only] if is_chunked(only) => Ok(Length::Chunked),
-        [before @ .., last] if is_chunked(last) && !before.iter().any(|c| is_chunked(c)) => {
+        [before @ .., last] if is_chunked(last) && !before.iter().any(is_chunked) => {
             Err(Violation {
                 status: StatusCode::NOT_IMPLEMENTED,
                 ..Violation::bad_request("a transfer coding other than chunked")

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use chunks::Chunks;
 use head::Head;
-pub use head::has_other_version;
+pub use head::{RequestLine, has_other_version};
 
 /// Why a request cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,6 @@ pub struct Violation {
     pub status: StatusCode,
     /// What is wrong, for the log.
     pub reason: &'static str,
-    /// What came of the request line.
-    pub line: Vec<u8>,
 }
 
 /// How the content of a request is delimited (RFC 9112 §6.3).
@@ -39,6 +37,7 @@ enum Length {
 #[derive(Debug, Default)]
 pub struct Framing {
     section: Section,
+    line: RequestLine,
 }
 
 #[derive(Debug)]
@@ -56,13 +55,18 @@ impl Default for Section {
 }
 
 impl Framing {
+    /// The request line of the head that came last.
+    pub fn request_line(&self) -> &RequestLine {
+        &self.line
+    }
+
     /// How many of the bytes that came next belong to the section of the stream that has begun: a
     /// head, or the content of a request. Never 0 for bytes, and to be asked again for what is
     /// beyond.
     pub fn admit(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         match &mut self.section {
             Section::Head(head) => {
-                let Some((end, length)) = head.feed(bytes)? else {
+                let Some((end, length)) = head.feed(bytes, &mut self.line)? else {
                     return Ok(bytes.len());
                 };
                 self.section = match length {
@@ -97,7 +101,6 @@ impl Violation {
         Self {
             status: StatusCode::BAD_REQUEST,
             reason,
-            line: Vec::new(),
         }
     }
 }

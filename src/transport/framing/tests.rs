@@ -1,3 +1,5 @@
+//! Streams of requests, whole and in pieces.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -128,4 +130,41 @@ proptest! {
             (whole, pieces) => prop_assert!(false, "{:?} and {:?}", whole, pieces),
         }
     }
+}
+
+#[test]
+fn the_request_line_is_kept_whatever_follows() {
+    for (stream, line, has_ended) in [
+        ("can you hear me?", "can you hear me?", false),
+        ("\r\nGET / HTTP/1.1\r\nHost: x", "GET / HTTP/1.1", true),
+        (
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+            "POST / HTTP/1.1",
+            true,
+        ),
+        (
+            "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+            "GET /b HTTP/1.1",
+            true,
+        ),
+        ("", "", false),
+    ] {
+        for step in 1..=stream.len().max(1) {
+            let mut framing = Framing::default();
+            for piece in stream.as_bytes().chunks(step) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    rest = &rest[framing.admit(rest).unwrap()..];
+                }
+            }
+            let kept = framing.request_line();
+            assert_eq!(
+                (kept.text(), kept.has_ended()),
+                (line.as_bytes(), has_ended)
+            );
+        }
+    }
+    let mut framing = Framing::default();
+    framing.admit(&[b'a'; 10_000]).unwrap();
+    assert_eq!(framing.request_line().text().len(), 4096);
 }

@@ -3,13 +3,14 @@
 mod client;
 mod server;
 
-pub use client::Connection;
+pub use client::{Connection, Response};
 pub use server::Server;
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// A temporary directory with a site and, if wanted, a configuration.
@@ -35,9 +36,13 @@ impl Site {
         self.directory.path().join("root")
     }
 
-    /// A file below the root.
+    /// A file below the root, modified an hour ago.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        write(&self.root().join(name), content.as_ref());
+        let path = self.root().join(name);
+        write(&path, content.as_ref());
+        let file = fs::File::open(&path).expect("the file");
+        let time = SystemTime::now() - Duration::from_secs(3600);
+        file.set_modified(time).expect("the time");
         self
     }
 

@@ -1,0 +1,51 @@
+//! How many connections the process has descriptors for.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors for everything but connections: listeners, workers, scripts under way, and
+/// connections that are being turned away.
+const RESERVE: u64 = 256;
+
+/// Raises the limit of descriptors as far as this process may (scripts are started by another one
+/// and keep theirs). Returns how many connections fit: each may have a file open beside its socket.
+/// So at the limit of connections every one of them is still answered.
+pub fn connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised,
+        Err(_) => limit,
+    };
+    fitting(limit.current)
+}
+
+/// `None` is without a limit.
+fn fitting(descriptors: Option<u64>) -> usize {
+    let Some(descriptors) = descriptors else {
+        return usize::MAX;
+    };
+    let reserve = RESERVE.min(descriptors / 2);
+    let fitting = ((descriptors - reserve) / 2).max(1);
+    usize::try_from(fitting).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_may_have_a_file_open() {
+        for (descriptors, expected) in [
+            (Some(1024), 384),
+            (Some(20_000), 9_872),
+            (Some(40), 10),
+            (Some(0), 1),
+            (None, usize::MAX),
+        ] {
+            assert_eq!(fitting(descriptors), expected, "{descriptors:?}");
+        }
+    }
+}
