@@ -6,18 +6,28 @@
 
 mod support;
 
+/// Passwords.
+mod auth;
 /// Content codings.
 mod coding;
 /// Configurations and what is said of them.
 mod config;
+/// What stays out of reach.
+mod containment;
 /// `pywebd explain`.
 mod explain;
 /// Files, their metadata, ranges, preconditions, listings and containment.
 mod files;
 /// Where one request ends and the next begins.
 mod framing;
+/// Limits of heads, content, connections and descriptors.
+mod limits;
+/// Listings of directories.
+mod listing;
 /// Files that change while they are served.
 mod live;
+/// What a configuration may say about answers.
+mod options;
 /// Requests that are none, limits of connections, and what is written down of them.
 mod protocol;
 /// Ranges and preconditions.

@@ -50,6 +50,48 @@ impl Connection {
         self
     }
 
+    /// The same connection, for another thread.
+    pub fn again(&self) -> Self {
+        Self {
+            stream: self.stream.try_clone().expect("a descriptor"),
+            unread: Vec::new(),
+        }
+    }
+
+    /// Sends, unless the server has closed.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// The status of the answer to a request, whose content is taken; none where the server closes
+    /// without one.
+    pub fn try_request(&mut self, request: &str) -> Option<u16> {
+        if !self.try_send(request.as_bytes()) {
+            return None;
+        }
+        let mut first = [0; 1];
+        match self.stream.peek(&mut first) {
+            Ok(1..) => Some(self.response().status()),
+            _ => None,
+        }
+    }
+
+    /// At most so many bytes of what comes; returns how many.
+    pub fn read_some(&mut self, most: usize) -> usize {
+        let mut bytes = std::mem::take(&mut self.unread);
+        if bytes.is_empty() {
+            bytes = vec![0; most];
+            return self.stream.read(&mut bytes).expect("the server sends");
+        }
+        bytes.len()
+    }
+
+    /// Reads to the end, and says whether that was a reset.
+    pub fn is_reset(&mut self) -> bool {
+        let outcome = self.stream.read_to_end(&mut self.unread);
+        outcome.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+    }
+
     /// Everything until the server closes.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.unread);

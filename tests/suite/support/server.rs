@@ -53,6 +53,21 @@ impl Server {
         Self::started(child, log)
     }
 
+    /// The same with so many descriptors at most.
+    pub fn start_with_descriptors(count: u32, arguments: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_pywebd")])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let log = Log::follow(child.stderr.take().expect("its stderr"));
+        Self::started(child, log)
+    }
+
     /// The same with a log that is a pipe which nobody reads.
     pub fn start_with_unread_log(arguments: &[&str]) -> Self {
         let child = command(arguments).spawn().expect("the program starts");
