@@ -131,3 +131,100 @@ fn failure(path: &Path<'_>, status: StatusCode, cause: fn(String) -> Cause) -> L
     let name = String::from_utf8_lossy(path.as_bytes()).into_owned();
     LocateError::Failure(Failure::new(status, cause(name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        files::Types,
+        fs::{Place, Root},
+    };
+
+    /// A root with files and links, and beside it what must not be reached.
+    fn site() -> (TempDir, Options) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir_all(root.join("d/e")).unwrap();
+        fs::create_dir(directory.path().join("outside")).unwrap();
+        fs::write(directory.path().join("outside/x"), "outside").unwrap();
+        for file in ["x", "d/x", "d/e/x", "d/index.html"] {
+            fs::write(root.join(file), "inside").unwrap();
+        }
+        for (link, target) in [
+            ("up", ".."),
+            ("d/out", "../../outside"),
+            ("d/abs", "/"),
+            ("in", "d/e"),
+            ("d/e/back", "../.."),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let options = Options {
+            place: Place {
+                root: Arc::new(Root::new(root)),
+                strip: 1,
+            },
+            index: vec!["index.html".into()],
+            listing: true,
+            types: Types::default(),
+            compress: true,
+            fallback: None,
+        };
+        (directory, options)
+    }
+
+    /// The inodes of everything below a directory, without following links.
+    fn inodes(directory: &std::path::Path, found: &mut Vec<u64>) {
+        use std::os::unix::fs::MetadataExt;
+        found.push(fs::metadata(directory).unwrap().ino());
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                inodes(&path, found);
+            } else {
+                found.push(metadata.ino());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Names that exist, dots, links, encodings, and anything else.
+        #[test]
+        fn nothing_outside_of_the_root_is_ever_opened(
+            segments in proptest::collection::vec(
+                prop_oneof![
+                    Just("x"), Just("d"), Just("e"), Just("up"), Just("out"), Just("abs"), Just("in"),
+                    Just("back"), Just(".."), Just("."), Just(""), Just("outside"), Just("root"),
+                    Just("%2e%2e"), Just(".%2e"), Just("%2f"), Just("..%2f"), Just("%5c.."), Just("%00"),
+                    Just("%c0%ae%c0%ae"), Just("%ff"), Just("etc"), Just("passwd"), Just("index.html"),
+                ],
+                0..8,
+            ),
+            noise in "[ -~]{0,6}",
+        ) {
+            thread_local! {
+                static SITE: (TempDir, Options) = site();
+            }
+            let text = format!("/{}{noise}", segments.join("/"));
+            let Ok(path) = Path::parse(&text) else { return Ok(()) };
+            SITE.with(|(_directory, options)| {
+                let opened = match locate(options, &path, Wait::Allowed) {
+                    Ok(Found::File { opened, .. } | Found::Directory(opened)) => opened,
+                    Err(_) => return Ok(()),
+                };
+                let mut inside = Vec::new();
+                inodes(options.place.root.path(), &mut inside);
+                prop_assert!(inside.contains(&opened.metadata.inode), "{}", text);
+                Ok(())
+            })?;
+        }
+    }
+}

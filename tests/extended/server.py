@@ -12,17 +12,24 @@ HANG = 60
 
 
 class Server:
-    """`with Server(DIRECTORY) as server:` serves it; `server.url` is where."""
+    """`with Server(DIRECTORY) as server:` serves it; `server.url` is where.
 
-    def __init__(self, directory):
-        self.directory = directory
+    With `sites`, those of a configuration are served instead.
+    """
+
+    def __init__(self, directory, sites=None):
+        self.arguments = [directory, "--cgi", "--listen", "127.0.0.1:0"]
+        if sites is not None:
+            config = Path(directory) / ".pywebd.toml"
+            config.write_text(f'version = 1\nserver.listen = ["127.0.0.1:0"]\n{sites}')
+            self.arguments = ["--config", config]
         self.state = tempfile.TemporaryDirectory()
         self.lines = []
         self.more = threading.Condition()
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [os.environ["PYWEBD"], "serve", self.directory, "--cgi", "--listen", "127.0.0.1:0"],
+            [os.environ["PYWEBD"], "serve", *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

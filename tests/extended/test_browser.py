@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import unittest
 import urllib.request
+from pathlib import Path
 
 from server import HANG, REPOSITORY, Server
 
@@ -106,6 +107,67 @@ class Welcome(unittest.TestCase):
             browser.open(server.url + "cgi-bin/time.py")
             self.assertTrue(browser.text("time"))
             self.assertEqual(browser.complaints(), [])
+
+
+class Files(unittest.TestCase):
+    def test_a_visitor_sorts_a_listing_and_walks_back(self):
+        with tempfile.TemporaryDirectory() as directory:
+            folder = Path(directory) / "a folder" / "deeper"
+            folder.mkdir(parents=True)
+            for name, size in [("one.txt", 3), ("two.txt", 1), ("three.txt", 2)]:
+                (folder / name).write_text("x" * size)
+            with Server(directory) as server, Browser() as browser:
+                names = "return [...document.querySelectorAll('tbody a')].slice(1).map(a => a.text)"
+                browser.open(server.url + "a%20folder/deeper/")
+                self.assertEqual(browser.run(names), ["one.txt", "three.txt", "two.txt"])
+                browser.click("//th/a[. = 'Size']")
+                browser.element("//th[@aria-sort = 'ascending']/a[. = 'Size']")
+                self.assertEqual(browser.run(names), ["two.txt", "three.txt", "one.txt"])
+                browser.click("//th/a[. = 'Size']")
+                browser.element("//th[@aria-sort = 'descending']")
+                self.assertEqual(browser.run(names), ["one.txt", "three.txt", "two.txt"])
+                browser.click("//nav/a[. = 'a folder']")
+                browser.element("//td/a[. = 'deeper/']")
+                self.assertEqual(browser.complaints(), [])
+
+    def test_a_page_arrives_compressed_and_changes_when_it_is_edited(self):
+        with tempfile.TemporaryDirectory() as directory:
+            page = Path(directory) / "index.html"
+            text = "<!DOCTYPE html><html lang=en><title>t</title><h1>first</h1>" + "<p>more</p>" * 500
+            page.write_text(text)
+            with Server(directory) as server, Browser() as browser:
+                browser.open(server.url)
+                self.assertEqual(browser.text("h1"), "first")
+                size = "return performance.getEntriesByType('navigation')[0].encodedBodySize"
+                self.assertLess(browser.run(size), len(text) / 4)
+                # The same length, as soon as possible.
+                for word in ["other", "third", "forth"]:
+                    page.write_text(text.replace("first", word))
+                    browser.open(server.url)
+                    self.assertEqual(browser.text("h1"), word)
+
+    def test_a_password_opens_what_it_protects(self):
+        with tempfile.TemporaryDirectory() as directory:
+            private = Path(directory) / "private"
+            private.mkdir()
+            (private / "index.html").write_text("<h1>inside</h1>")
+            hashed = subprocess.run(
+                ["openssl", "passwd", "-6", "secret"], check=True, capture_output=True, text=True
+            )
+            (Path(directory) / ".users").write_text(f"zoe:{hashed.stdout}")
+            site = f"""
+                [site.a]
+                hosts = ["*"]
+                root = "{directory}"
+                [site.a.path."/private/"]
+                auth = {{ basic = ".users", realm = "club" }}
+            """
+            with Server(directory, site) as server, Browser() as browser:
+                address = server.url.removeprefix("http://")
+                browser.open(f"http://zoe:secret@{address}private/")
+                self.assertEqual(browser.text("h1"), "inside")
+                browser.open(f"http://zoe:wrong@{address}private/?again")
+                self.assertNotIn("inside", browser.run("return document.documentElement.outerHTML"))
 
 
 if __name__ == "__main__":

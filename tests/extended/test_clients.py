@@ -24,6 +24,12 @@ def curl(*arguments):
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
+def wget(*arguments):
+    """wget, which must succeed."""
+    command = ["wget", "-q", "-T", str(HANG), "-t", "1", *arguments]
+    subprocess.run(command, check=True)
+
+
 class Clients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -31,6 +37,13 @@ class Clients(unittest.TestCase):
         root = Path(cls.directory)
         (root / "a.txt").write_text("0123456789")
         (root / "large.bin").write_bytes(LARGE)
+        (root / "text.html").write_text("<p>the same again and again</p>\n" * 20000)
+        (root / "tree" / "sub").mkdir(parents=True)
+        (root / "tree" / "a.txt").write_text("beside")
+        (root / "tree" / "sub" / "b c.txt").write_text("below")
+        # A date says which version a file has only when its second is over.
+        os.utime(root / "a.txt", (1_700_000_000, 1_700_000_000))
+        cls.directory_path = root
         (root / "cgi-bin").mkdir()
         script = root / "cgi-bin" / "sum"
         script.write_text("#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nsha256sum\n")
@@ -72,6 +85,45 @@ class Clients(unittest.TestCase):
             curl("-C", "-", "-o", str(target), self.url("large.bin"))
             self.assertEqual(target.read_bytes(), LARGE)
         self.assertEqual(curl("-r", "2-4", self.url("a.txt")), b"234")
+
+    def test_wget_continues_where_it_was_cut_off_and_mirrors(self):
+        with tempfile.TemporaryDirectory() as directory:
+            target = Path(directory) / "large.bin"
+            target.write_bytes(LARGE[: len(LARGE) // 5])
+            wget("-c", "-O", str(target), self.url("large.bin"))
+            self.assertEqual(target.read_bytes(), LARGE)
+            wget("-r", "-np", "-nH", "-R", "*sort=*", "-P", directory, self.url("tree/"))
+            mirrored = Path(directory) / "tree"
+            self.assertEqual((mirrored / "sub" / "b c.txt").read_text(), "below")
+            self.assertEqual((mirrored / "a.txt").read_text(), "beside")
+            # The second time the dates say that there is nothing new.
+            before = len(self.server.lines)
+            wget("-N", "-P", directory, self.url("a.txt"))
+            wget("-N", "-P", directory, self.url("a.txt"))
+            self.server.logged('"GET /a.txt HTTP/1.1" 304')
+            self.assertGreater(len(self.server.lines), before)
+
+    def test_aria2_puts_a_file_together_from_ranges(self):
+        with tempfile.TemporaryDirectory() as directory:
+            command = ["aria2c", "--no-conf", "-q", "-x", "8", "-s", "8", "-k", "1M"]
+            command += ["-d", directory, self.url("large.bin")]
+            subprocess.run(command, check=True, timeout=HANG)
+            self.assertEqual((Path(directory) / "large.bin").read_bytes(), LARGE)
+        self.server.logged('"GET /large.bin HTTP/1.1" 206')
+
+    def test_curl_takes_every_coding(self):
+        text = (self.directory_path / "text.html").read_bytes()
+        for coding in ["gzip", "br", "zstd"]:
+            with self.subTest(coding):
+                got = curl("--compressed", "-H", f"Accept-Encoding: {coding}", self.url("text.html"))
+                self.assertEqual(got, text)
+                head = curl("-I", "-H", f"Accept-Encoding: {coding}", self.url("text.html"))
+                self.assertIn(f"content-encoding: {coding}\r\n".encode(), head)
+
+    def test_curl_gets_several_ranges(self):
+        parts = curl("-r", "0-1,5-6,-1", self.url("a.txt"))
+        for part in [b"bytes 0-1/10\r\n\r\n01\r\n", b"bytes 5-6/10\r\n\r\n56\r\n", b"bytes 9-9/10\r\n\r\n9\r\n"]:
+            self.assertIn(part, parts)
 
     def test_curl_is_told_when_it_has_the_file_already(self):
         with tempfile.TemporaryDirectory() as directory:

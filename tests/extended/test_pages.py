@@ -36,7 +36,7 @@ class Pages(unittest.TestCase):
             (Path(directory) / "<odd> & 'name'").write_text("x")
             (Path(directory) / "folder").mkdir()
             with Server(directory) as server:
-                for path in ["", "folder/", "nothing", "%00"]:
+                for path in ["", "?sort=size&order=desc", "folder/", "nothing", "%00"]:
                     with self.subTest(path):
                         self.assert_valid(page(server.url + path))
 
