@@ -47,10 +47,24 @@ fn shipped(root: &Path) -> String {
         ("/usr/share/pywebd/www", "www/cgi-bin/.."),
         ("/srv/www/example", "example"),
         ("/srv/downloads", "downloads"),
+        ("/srv/shared", "shared"),
         ("/usr/local/lib/tools", "tools"),
     ] {
         fs::create_dir_all(root.join(directory)).unwrap();
         text = text.replace(written, root.join(directory).to_str().unwrap());
+    }
+    for file in [
+        "example/404.html",
+        "example/app/index.html",
+        "members.htpasswd",
+    ] {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(
+            file,
+            "alice:$2b$04$pVhEpzP74YVLoHPJ424JquqF2./2yVjTflY8n1ed.xuQ22DHmZeyS",
+        )
+        .unwrap();
     }
     text
 }
