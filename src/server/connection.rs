@@ -161,7 +161,7 @@ fn builder(limits: &Limits) -> http1::Builder {
         .half_close(true)
         .max_headers(limits.request_headers)
         .max_header_size(limits.request_head_size)
-        .max_buf_size(limits.request_head_size.max(8 * 1024))
+        .max_buf_size(limits.request_head_size)
         // Deadlines are ours: see `transport::deadline`.
         .header_read_timeout(None);
     builder

@@ -199,3 +199,28 @@ fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_stop() {
     drop(connection);
     assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
 }
+
+#[test]
+fn a_file_is_not_taken_for_an_old_socket() {
+    let site = Site::new();
+    let (root, file) = (site.root(), site.directory().join("live"));
+    fs::write(&file, "precious").unwrap();
+    let listen = format!("unix:{}", file.display());
+    let outcome = Server::run(&["serve", root.to_str().unwrap(), "--listen", &listen]);
+    assert_eq!(outcome.status.code(), Some(71), "{}", outcome.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
+fn a_socket_of_the_filesystem_goes_with_its_server() {
+    let site = Site::new();
+    let socket = site.directory().join("http.sock");
+    let config = site.config("[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
+    let text = fs::read_to_string(&config).unwrap();
+    let listen = format!("[\"127.0.0.1:0\", \"unix:{}\"]", socket.display());
+    fs::write(&config, text.replace("[\"127.0.0.1:0\"]", &listen)).unwrap();
+    let server = Server::start(&["serve", "--config", config.to_str().unwrap()]);
+    assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    server.end(Signal::TERM);
+    assert!(!socket.exists());
+}

@@ -182,7 +182,13 @@ impl Connection {
 
     fn fill(&mut self) -> usize {
         let mut buffer = vec![0; 64 * 1024];
-        let count = self.stream.read(&mut buffer).expect("the server answers");
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                // A timeout on a socket makes the kernel give up for any signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => break outcome.expect("the server answers"),
+            }
+        };
         self.unread.extend_from_slice(&buffer[..count]);
         count
     }
