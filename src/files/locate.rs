@@ -216,9 +216,9 @@ mod tests {
             let text = format!("/{}{noise}", segments.join("/"));
             let Ok(path) = Path::parse(&text) else { return Ok(()) };
             SITE.with(|(_directory, options)| {
-                let opened = match locate(options, &path, Wait::Allowed) {
-                    Ok(Found::File { opened, .. } | Found::Directory(opened)) => opened,
-                    Err(_) => return Ok(()),
+                let found = locate(options, &path, Wait::Allowed);
+                let Ok(Found::File { opened, .. } | Found::Directory(opened)) = found else {
+                    return Ok(());
                 };
                 let mut inside = Vec::new();
                 inodes(options.place.root.path(), &mut inside);

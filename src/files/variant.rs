@@ -64,15 +64,15 @@ pub(super) async fn choose(
             }
         }
     }
-    let is_worth_it =
-        varies(options, file.media_type) && (LEAST..=MOST).contains(&file.metadata.size);
+    let is_worth_it = varies(options, file.media_type) && file.metadata.size >= LEAST;
+    let is_bearable = file.metadata.size <= MOST;
     match acceptable.ranked().next() {
-        Some(coding) if is_worth_it || !may_be_plain => Ok(Variant::Made(coding)),
-        None if !may_be_plain => Err(Failure::new(
+        Some(coding) if is_bearable && (is_worth_it || !may_be_plain) => Ok(Variant::Made(coding)),
+        _ if may_be_plain => Ok(Variant::Identity),
+        _ => Err(Failure::new(
             StatusCode::NOT_ACCEPTABLE,
             Cause::NotAcceptable,
         )),
-        _ => Ok(Variant::Identity),
     }
 }
 

@@ -9,8 +9,11 @@ use crate::{
     files::{self, Found, LocateError},
     fs::Wait,
     page::{self, Escaped},
-    semantics::{failure::Cause, target::Path},
-    site::{Action, Site, SiteId, Snapshot},
+    semantics::{
+        failure::{Cause, Failure},
+        target::Path,
+    },
+    site::{Site, SiteId, Snapshot},
 };
 
 /// The site's own page, if there is one to be had. Rules about who may do not count for it: the
@@ -45,10 +48,12 @@ pub(super) async fn configured(
 }
 
 fn locate(site: &Site, path: &Path<'_>, wait: Wait) -> Result<Found, LocateError> {
-    match &site.routes[site.routes.find(path.as_bytes())].action {
-        Action::Files(options) => files::locate(options, path, wait),
-        _ => files::locate(&site.files, path, wait),
-    }
+    let options = site.routes.files_for_page(path, &site.files);
+    let options = options.ok_or_else(|| {
+        let cause = Cause::ScriptDirectory(path.to_uri());
+        LocateError::Failure(Failure::new(StatusCode::FORBIDDEN, cause))
+    })?;
+    files::locate(options, path, wait)
 }
 
 /// The page for a status, also for connections whose first bytes were no request.

@@ -187,6 +187,21 @@ impl Routes {
             .unwrap_or(self.root)
     }
 
+    /// How the file of a page is found that the configuration itself names, such as one for errors:
+    /// also where a rule keeps others from it, for which `site` says how files are served. Not where
+    /// it is a script, whose source is never shown.
+    pub fn files_for_page<'r>(
+        &'r self,
+        page: &Path<'_>,
+        site: &'r files::Options,
+    ) -> Option<&'r files::Options> {
+        match &self[self.find(page.as_bytes())].action {
+            Action::Files(options) => Some(options),
+            Action::Deny | Action::Redirect(_) => Some(site),
+            Action::Cgi(_) => None,
+        }
+    }
+
     /// The route whose key is written so.
     pub fn keyed(&self, text: &str) -> Option<&Route> {
         self.all.iter().find(|route| &*route.text == text)

@@ -234,8 +234,8 @@ fn what_is_no_regular_file_is_refused_at_once() {
 fn what_cannot_be_read_is_refused() {
     let server = site();
     let root = server.site().root();
-    fs::set_permissions(root.join("a.txt"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(root.join("a.txt"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0o000)).unwrap();
     // Nothing is unreadable for root.
     let (file, below) = if rustix::process::geteuid().is_root() {
         (200, 200)

@@ -139,28 +139,28 @@ fn without_descriptors_those_who_are_there_are_served_and_others_turned_away() {
     let arguments = ["serve", root.to_str().unwrap(), "--listen", "127.0.0.1:0"];
     let server = Server::start_with_descriptors(60, &arguments);
     let get = "GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut served = Vec::new();
+    let mut clients = Vec::new();
     let mut turned_away = 0;
     for _ in 0..100 {
         let mut connection = server.connect();
         let answer = connection.try_request(get);
         match answer {
-            Some(200) => served.push(connection),
+            Some(200) => clients.push(connection),
             Some(503) | None => turned_away += 1,
             status => panic!("{status:?}"),
         }
     }
     assert!(
-        served.len() >= 10 && turned_away >= 50,
+        clients.len() >= 10 && turned_away >= 50,
         "{} and {turned_away}",
-        served.len()
+        clients.len()
     );
     server.logged(&["503", "descriptors"]);
-    for connection in &mut served {
+    for connection in &mut clients {
         connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(connection.response().text(), "0123456789");
     }
-    drop(served);
+    drop(clients);
     // What was taken is given back as soon as it is free.
     while server.connect().try_request(get) != Some(200) {
         thread::yield_now();

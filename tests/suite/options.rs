@@ -160,6 +160,20 @@ fn errors_have_the_pages_of_the_site() {
 }
 
 #[test]
+fn a_script_is_no_error_page_and_its_source_is_not_shown() {
+    let script = "#!/bin/sh\necho source\n";
+    let site = Site::new().script("cgi-bin/missing", script);
+    let server = site.configured(&format!(
+        "{SITE}[site.a.error-page]\n404 = \"/cgi-bin/missing\"\n\
+         [site.a.path.\"/cgi-bin/\"]\ncgi = true\n"
+    ));
+    let response = server.get("/nothing");
+    assert_eq!(response.status(), 404);
+    assert!(!response.text().contains("source"), "{}", response.text());
+    server.logged(&["WARN", "/cgi-bin/missing"]);
+}
+
+#[test]
 fn a_fallback_answers_where_nothing_is() {
     let server = Site::new()
         .file("app/index.html", "the app")

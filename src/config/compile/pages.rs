@@ -11,7 +11,7 @@ use crate::{
     files::{self, Found, LocateError},
     fs::Wait,
     semantics::target::Path,
-    site::{Action, Routes},
+    site::Routes,
 };
 
 /// Warns of error pages and fallbacks that cannot be shown now. They may come later, as any file.
@@ -31,17 +31,13 @@ pub(super) fn check(
         .map(|page| ("error page", page.clone()))
         .chain(fallbacks.into_iter().map(|path| ("fallback", path)))
     {
-        let options = match &routes[routes.find(path.get_ref().as_bytes())].action {
-            Action::Files(options) => options,
-            _ => site,
-        };
-        let found = files::locate(options, path.get_ref(), Wait::Allowed);
+        let options = routes.files_for_page(path.get_ref(), site);
+        let found = options.map(|options| files::locate(options, path.get_ref(), Wait::Allowed));
         let reason = match found {
-            Ok(Found::File { .. }) => continue,
-            Ok(Found::Directory(_)) | Err(LocateError::MissingSlash | LocateError::WouldWait) => {
-                "it is not a file".to_owned()
-            }
-            Err(LocateError::Failure(failure)) => failure.to_string(),
+            Some(Ok(Found::File { .. })) => continue,
+            Some(Err(LocateError::Failure(failure))) => failure.to_string(),
+            Some(_) => "it is not a file".to_owned(),
+            None => "it is a script".to_owned(),
         };
         let message = format!("the {what} cannot be shown: {reason}");
         findings.warning(&path.span(), Mistake::new(message));
