@@ -24,6 +24,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderValue, Method, Response, header};
 use http_body::{Frame, SizeHint};
+use rustix::io::Errno;
 
 use crate::{fs::Version, sys::file_slice::FileSlice};
 
@@ -216,7 +217,7 @@ impl FileContent {
         }
         let has_begun = std::mem::replace(&mut self.has_begun, true);
         let must_look = has_begun || way == Way::Copied;
-        if must_look && Version::of(&self.file).ok().as_ref() != Some(&self.version) {
+        if must_look && !self.version.is_of(&self.file) {
             self.pieces.clear();
             return Some(Err(io::Error::other(CHANGED)));
         }
@@ -237,9 +238,11 @@ fn read(file: impl AsFd, range: Range<u64>) -> io::Result<Bytes> {
     let mut filled = 0;
     while filled < bytes.len() {
         let at = range.start + filled as u64;
-        match rustix::io::pread(&file, &mut bytes[filled..], at)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => filled += count,
+        match rustix::io::pread(&file, &mut bytes[filled..], at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(bytes.into())

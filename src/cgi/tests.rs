@@ -278,6 +278,7 @@ const METADATA: Metadata = Metadata {
     size: 1,
     modified: (0, 0),
     changed: (0, 0),
+    links: 1,
     permissions: 0o755,
     uid: 0,
 };

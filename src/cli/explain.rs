@@ -13,7 +13,7 @@ use crate::{
     fs::Wait,
     semantics::{failure::Failure, target::Target},
     service::{
-        decide::{Credentials, Question, Undecided, decide},
+        decide::{Authorization, Question, Undecided, decide},
         decision::{Resource, Step},
     },
     site::{Site, Snapshot},
@@ -122,7 +122,7 @@ fn verdict(
     let asked = Question {
         listener: &connection.listener,
         client: connection.remote.0.ip(),
-        credentials: Credentials::Assumed,
+        authorization: Authorization::Assumed,
         method: &head.method,
         authority: target.authority.as_ref(),
         path: &target.path,
@@ -132,7 +132,7 @@ fn verdict(
         Ok(decision) => decision,
         Err(Undecided::NoSite(failure)) => return Verdict::of(&failure),
         Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),
-        Err(Undecided::Unverified(_)) => unreachable!("passwords are assumed"),
+        Err(Undecided::Unverified(..)) => unreachable!("passwords are assumed"),
     };
     let site = &snapshot[decision.site];
     match &decision.outcome {

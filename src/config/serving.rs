@@ -54,21 +54,18 @@ pub(super) enum Cache {
 impl Serving {
     /// Adds what a more specific key says.
     pub fn overlay(&mut self, more: &Self) {
-        let replace = |ours: &mut Option<_>, theirs: &Option<_>| {
-            if theirs.is_some() {
-                ours.clone_from(theirs);
-            }
-        };
-        replace(&mut self.auth, &more.auth);
-        if more.cache.is_some() {
-            self.cache.clone_from(&more.cache);
-        }
-        if more.compress.is_some() {
-            self.compress.clone_from(&more.compress);
-        }
+        replace(&mut self.auth, more.auth.as_ref());
+        replace(&mut self.cache, more.cache.as_ref());
+        replace(&mut self.compress, more.compress.as_ref());
         self.error_pages.extend(more.error_pages.clone());
         self.headers.extend(more.headers.clone());
         self.types.extend(more.types.clone());
+    }
+}
+
+fn replace<T: Clone>(ours: &mut Option<T>, more: Option<&T>) {
+    if let Some(more) = more {
+        *ours = Some(more.clone());
     }
 }
 

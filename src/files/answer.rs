@@ -1,14 +1,17 @@
 //! The answer for a file: a representation of it, or what the preconditions say instead.
 
+use std::cell::Cell;
+
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::{Body, Piece},
     files::{
-        Options, compress,
-        content::{Content, ReadError, unreadable},
+        Options,
+        compress::{self, Place},
+        content::{Content, ReadError},
         multipart::{content_range, multipart},
-        variant::{self, File, Variant},
+        variant::{self, Coded, File},
     },
     fs::Opened,
     semantics::{
@@ -18,19 +21,6 @@ use crate::{
         validator::Validators,
     },
 };
-
-/// How often an answer is begun anew because the file was changed under it.
-const ATTEMPTS: usize = 16;
-
-/// A representation, chosen.
-struct Representation {
-    content: Content,
-    media_type: HeaderValue,
-    validators: Validators,
-    coding: Option<Coding>,
-    /// Whether the coding is still to be made.
-    is_made: bool,
-}
 
 /// Answers with a file. `relative` is its path below the root.
 pub(super) async fn answer(
@@ -45,129 +35,81 @@ pub(super) async fn answer(
         media_type: &media_type,
         relative,
     };
-    let variant = variant::choose(&file, options, head).await?;
     let varies = variant::varies(options, &media_type);
-    let mut representation = Representation::of(variant, opened, media_type).await?;
-    for _ in 0..ATTEMPTS {
-        match representation.answer(head).await {
-            Ok(mut response) => {
-                if varies {
-                    let accept_encoding = HeaderValue::from_static("accept-encoding");
-                    response.headers_mut().insert(header::VARY, accept_encoding);
-                }
-                return Ok(response);
-            }
-            Err(Refusal::Changed) => representation = representation.again().await?,
-            Err(Refusal::Failure(failure)) => return Err(failure),
-        }
+    let choice = variant::choose(&file, options, head).await?;
+    let content = Content::of(choice.sibling.unwrap_or(opened)).await?;
+    let place = Cell::new(choice.place);
+    let answer = async |content: &Content| {
+        let representation = Representation::new(content, &media_type, choice.coded, &place);
+        representation.answer(head).await
+    };
+    let mut response = content.begin(answer).await?;
+    if varies {
+        let accept_encoding = HeaderValue::from_static("accept-encoding");
+        response.headers_mut().insert(header::VARY, accept_encoding);
     }
-    Err(Failure::changing())
+    Ok(response)
 }
 
 /// The content of a file with its length and media type.
 pub(super) async fn whole(
     opened: Opened,
-    media_type: HeaderValue,
+    media_type: &HeaderValue,
 ) -> Result<Response<Body>, Failure> {
-    let mut content = Content::of(opened).await?;
-    for _ in 0..ATTEMPTS {
-        let size = content.size;
-        match content.pieces(vec![Piece::File(0..size)]).await {
-            Ok(body) => {
-                let mut response = Response::new(body);
-                let fields = response.headers_mut();
-                fields.insert(header::CONTENT_TYPE, media_type);
-                fields.insert(header::CONTENT_LENGTH, size.into());
-                return Ok(response);
-            }
-            Err(ReadError::Changed) => content = content.again().await?,
-            Err(ReadError::System(error)) => return Err(unreadable(error)),
-        }
-    }
-    Err(Failure::changing())
+    let answer = async |content: &Content| {
+        let body = content.pieces(vec![Piece::File(0..content.size)]).await?;
+        let mut response = Response::new(body);
+        let fields = response.headers_mut();
+        fields.insert(header::CONTENT_TYPE, media_type.clone());
+        fields.insert(header::CONTENT_LENGTH, content.size.into());
+        Ok(response)
+    };
+    Content::of(opened).await?.begin(answer).await
 }
 
-/// Why there is no answer.
-enum Refusal {
-    /// The file has another version by now.
-    Changed,
-    /// What the client is told.
-    Failure(Failure),
+/// A representation, chosen.
+struct Representation<'c> {
+    content: &'c Content,
+    media_type: &'c HeaderValue,
+    coded: Coded,
+    /// For the encoder, if one is needed.
+    place: &'c Cell<Option<Place>>,
+    validators: Validators,
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<ReadError> for Refusal {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Changed => Self::Changed,
-            ReadError::System(error) => Self::Failure(unreadable(error)),
-        }
-    }
-}
-
-impl Representation {
-    async fn of(
-        variant: Variant,
-        opened: Opened,
-        media_type: HeaderValue,
-    ) -> Result<Self, Failure> {
-        let (opened, coding, is_made) = match variant {
-            Variant::Identity => (opened, None, false),
-            Variant::Stored(coding, sibling) => (sibling, Some(coding), false),
-            Variant::Made(coding) => (opened, Some(coding), true),
-        };
-        let content = Content::of(opened).await?;
-        Ok(Self::new(content, media_type, coding, is_made))
-    }
-
+impl<'c> Representation<'c> {
     fn new(
-        content: Content,
-        media_type: HeaderValue,
-        coding: Option<Coding>,
-        is_made: bool,
+        content: &'c Content,
+        media_type: &'c HeaderValue,
+        coded: Coded,
+        place: &'c Cell<Option<Place>>,
     ) -> Self {
         let mut validators = content.validators.clone();
-        if let (Some(coding), true) = (coding, is_made) {
+        if let Coded::Stored(coding) | Coded::Made(coding) = coded {
             validators.tag = validators.tag.coded(coding.name());
         }
         Self {
             content,
             media_type,
+            coded,
+            place,
             validators,
-            coding,
-            is_made,
         }
     }
 
-    /// The same of the version that the file has by now.
-    async fn again(self) -> Result<Self, Failure> {
-        let content = self.content.again().await?;
-        Ok(Self::new(
-            content,
-            self.media_type,
-            self.coding,
-            self.is_made,
-        ))
-    }
-
-    async fn answer(&self, head: &Parts) -> Result<Response<Body>, Refusal> {
+    async fn answer(&self, head: &Parts) -> Result<Response<Body>, ReadError> {
         let size = self.content.size;
         // Ranges are of the file as it is.
-        let length = self.coding.is_none().then_some(size);
+        let length = (self.coded == Coded::Identity).then_some(size);
+        let failure = |status, cause| Err(ReadError::Failure(Failure::new(status, cause)));
         match representation::select(&head.method, &head.headers, &self.validators, length) {
-            Answer::PreconditionFailed => Err(Refusal::Failure(Failure::new(
-                StatusCode::PRECONDITION_FAILED,
-                Cause::PreconditionFailed,
-            ))),
-            Answer::Unsatisfiable => Err(Refusal::Failure(Failure::new(
+            Answer::PreconditionFailed => {
+                failure(StatusCode::PRECONDITION_FAILED, Cause::PreconditionFailed)
+            }
+            Answer::Unsatisfiable => failure(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 Cause::UnsatisfiableRange(size),
-            ))),
+            ),
             // No content, whose length could be told (RFC 9110 §15.4.5, §8.6).
             Answer::NotModified => Ok(self.response(StatusCode::NOT_MODIFIED, Body::Empty)),
             Answer::Whole => self.whole(&head.method).await,
@@ -179,7 +121,7 @@ impl Representation {
                 Ok(response)
             }
             Answer::Parts(parts) => {
-                let multipart = multipart(parts, size, &self.media_type)?;
+                let multipart = multipart(parts, size, self.media_type)?;
                 let body = self.content.pieces(multipart.pieces).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);
                 let fields = response.headers_mut();
@@ -190,37 +132,33 @@ impl Representation {
     }
 
     /// 200, for HEAD without the content.
-    async fn whole(&self, method: &Method) -> Result<Response<Body>, Refusal> {
+    async fn whole(&self, method: &Method) -> Result<Response<Body>, ReadError> {
         let size = self.content.size;
-        let is_head = method == Method::HEAD;
-        let body = match self.coding {
-            Some(coding) if self.is_made => {
-                // Its length shows only when it is made, which HEAD leaves out (RFC 9110 §9.3.2).
-                let body = if is_head {
-                    Body::Empty
-                } else {
-                    self.made(coding).await?
-                };
-                return Ok(self.described(StatusCode::OK, body));
+        let body = match self.coded {
+            _ if method == Method::HEAD => Body::Empty,
+            Coded::Made(coding) => self.made(coding).await?,
+            Coded::Identity | Coded::Stored(_) => {
+                self.content.pieces(vec![Piece::File(0..size)]).await?
             }
-            _ if is_head => Body::Empty,
-            _ => self.content.pieces(vec![Piece::File(0..size)]).await?,
         };
         let mut response = self.described(StatusCode::OK, body);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, size.into());
+        // The length of what is made shows only then, and HEAD may leave it out (RFC 9110 §9.3.2).
+        if !matches!(self.coded, Coded::Made(_)) {
+            let fields = response.headers_mut();
+            fields.insert(header::CONTENT_LENGTH, size.into());
+        }
         Ok(response)
     }
 
-    async fn made(&self, coding: Coding) -> Result<Body, Refusal> {
-        let failed = |error| Refusal::Failure(Failure::system("compressing a file", &error));
+    async fn made(&self, coding: Coding) -> Result<Body, ReadError> {
+        let failed = |error| Failure::system("compressing a file", &error);
         if self.content.is_small() {
             let bytes = self.content.read(0..self.content.size).await?;
             let bytes = compress::whole(bytes, coding).await.map_err(failed)?;
             return Ok(Body::Bytes(bytes));
         }
-        let encoded = compress::Encoded::new(self.content.source(), coding).map_err(failed)?;
+        let (source, place) = (self.content.source(), self.place.take());
+        let encoded = compress::Encoded::new(source, coding, place).map_err(failed)?;
         Ok(Body::Stream(Box::pin(encoded)))
     }
 
@@ -229,12 +167,12 @@ impl Representation {
         let mut response = self.response(status, body);
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, self.media_type.clone());
-        match self.coding {
-            Some(coding) => {
+        match self.coded {
+            Coded::Stored(coding) | Coded::Made(coding) => {
                 let name = HeaderValue::from_static(coding.name());
                 fields.insert(header::CONTENT_ENCODING, name);
             }
-            None => {
+            Coded::Identity => {
                 fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             }
         }

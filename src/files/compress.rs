@@ -1,7 +1,9 @@
 //! Content in a coding that is made on the way, a piece at a time and never on a worker's thread.
 //!
 //! A piece is made when the connection has room for it, so a slow client holds no thread, and few
-//! pieces are made at once, so that look-ups of other requests find a thread.
+//! pieces are made at once, so that look-ups of other requests find a thread. What an encoder has
+//! seen takes memory for as long as its client reads: so there are only some, and whoever comes when
+//! there is none gets the file as it is.
 
 use std::{
     future::Future,
@@ -16,12 +18,15 @@ use brotli::CompressorWriter;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http_body::Frame;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{body::CHANGED, fs::Version, semantics::coding::Coding};
 
 /// Pieces that are made at once in the whole process.
 static TURNS: Semaphore = Semaphore::const_new(4);
+
+/// Encoders that are kept between pieces, in the whole process.
+static ENCODERS: Semaphore = Semaphore::const_new(64);
 
 /// Bytes of the file that are read for a piece.
 const INPUT: usize = 64 * 1024;
@@ -31,8 +36,8 @@ const BROTLI: u32 = 4;
 const ZSTANDARD: i32 = 3;
 const GZIP: Compression = Compression::new(5);
 
-/// The window of brotli, as a power of two: the size of a piece is far below it.
-const BROTLI_WINDOW: u32 = 19;
+/// How far back an encoder looks, as a power of two: what it takes of memory.
+const WINDOW: u32 = 18;
 
 enum Encoder {
     Brotli(Box<CompressorWriter<Vec<u8>>>),
@@ -45,11 +50,13 @@ impl Encoder {
         let output = Vec::new();
         Ok(match coding {
             Coding::Brotli => {
-                let encoder = CompressorWriter::new(output, INPUT, BROTLI, BROTLI_WINDOW);
+                let encoder = CompressorWriter::new(output, INPUT, BROTLI, WINDOW);
                 Self::Brotli(Box::new(encoder))
             }
             Coding::Zstandard => {
-                Self::Zstandard(zstd::stream::write::Encoder::new(output, ZSTANDARD)?)
+                let mut encoder = zstd::stream::write::Encoder::new(output, ZSTANDARD)?;
+                encoder.window_log(WINDOW)?;
+                Self::Zstandard(encoder)
             }
             Coding::Gzip => Self::Gzip(GzEncoder::new(output, GZIP)),
         })
@@ -111,17 +118,34 @@ struct Work {
     version: Version,
     offset: u64,
     encoder: Encoder,
+    _place: Option<Place>,
+}
+
+/// A place among the encoders that are kept; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(#[allow(dead_code)] SemaphorePermit<'static>);
+
+impl Place {
+    /// A place, if there is one.
+    pub fn take() -> Option<Self> {
+        ENCODERS.try_acquire().ok().map(Self)
+    }
 }
 
 impl Encoded {
-    /// The file from its beginning.
-    pub fn new((file, version): (Arc<OwnedFd>, Version), coding: Coding) -> io::Result<Self> {
+    /// The file from its beginning; `place` is kept for as long as there is an encoder.
+    pub fn new(
+        (file, version): (Arc<OwnedFd>, Version),
+        coding: Coding,
+        place: Option<Place>,
+    ) -> io::Result<Self> {
         let encoder = Encoder::new(coding)?;
         let work = Work {
             file,
             version,
             offset: 0,
             encoder,
+            _place: place,
         };
         Ok(Self(State::Waiting(Box::new(work))))
     }
@@ -137,7 +161,7 @@ impl Work {
                 Err(rustix::io::Errno::INTR) => continue,
                 outcome => outcome?,
             };
-            if Version::of(&*self.file).ok().as_ref() != Some(&self.version) {
+            if !self.version.is_of(&*self.file) {
                 return Err(io::Error::other(CHANGED));
             }
             if count == 0 {

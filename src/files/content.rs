@@ -23,12 +23,12 @@ use crate::{
 
 /// Files up to this size, and parts of larger ones, are read and sent from memory, in one write with
 /// the head; what is longer by `sendfile`.
-const IN_MEMORY: u64 = 64 * 1024;
+pub(super) const IN_MEMORY: u64 = 64 * 1024;
 
 /// How long nobody must have written to a file for it to be sent from the kernel's memory.
 const RESTING: Duration = Duration::from_secs(2);
 
-/// How often a file is read again that is written to while it is read.
+/// How often a file is read, or an answer begun, again because somebody wrote to it meanwhile.
 const ATTEMPTS: usize = 16;
 
 /// One version of a file's content.
@@ -51,18 +51,46 @@ pub(super) struct Content {
 pub(super) enum ReadError {
     /// The file has another version by now.
     Changed,
-    /// The operating system failed.
-    System(Errno),
+    /// What the client is told.
+    Failure(Failure),
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
 }
 
 impl Content {
     /// The content of a regular file, of the version that it has now.
     pub async fn of(opened: Opened) -> Result<Self, Failure> {
-        let file = Arc::new(opened.fd);
-        if opened.metadata.size > IN_MEMORY {
-            return Ok(Self::described(file, &opened.metadata));
+        Self::of_file(Arc::new(opened.fd), opened.metadata).await
+    }
+
+    async fn of_file(file: Arc<OwnedFd>, metadata: Metadata) -> Result<Self, Failure> {
+        if metadata.size > IN_MEMORY {
+            return Ok(Self::described(file, &metadata));
         }
-        Self::in_memory(file, opened.metadata).await
+        Self::in_memory(file, metadata).await
+    }
+
+    /// Begins an answer with the content, and begins it anew with the version that the file has by
+    /// then whenever it was changed meanwhile.
+    pub async fn begin<T>(
+        mut self,
+        answer: impl AsyncFn(&Self) -> Result<T, ReadError>,
+    ) -> Result<T, Failure> {
+        for _ in 0..ATTEMPTS {
+            match answer(&self).await {
+                Ok(answer) => return Ok(answer),
+                Err(ReadError::Failure(failure)) => return Err(failure),
+                Err(ReadError::Changed) => {
+                    let metadata = look(&self.file)?;
+                    self = Self::of_file(self.file, metadata).await?;
+                }
+            }
+        }
+        Err(changing())
     }
 
     /// The content of a large file, which is not read: only its state is known.
@@ -70,8 +98,7 @@ impl Content {
         let now = SystemTime::now();
         let tag = EntityTag::of_state(&state(metadata), now);
         let validators = Validators::new(tag, metadata.modified, now);
-        let since = now.duration_since(metadata.changed_at());
-        let is_resting = since.is_ok_and(|since| since > RESTING);
+        let is_resting = state(metadata).age(now).is_some_and(|age| age > RESTING);
         let way = if is_resting {
             Way::Sendfile
         } else {
@@ -83,15 +110,6 @@ impl Content {
         }
     }
 
-    /// The version that the file has by now.
-    pub async fn again(self) -> Result<Self, Failure> {
-        let metadata = Metadata::of(&self.file).map_err(Failure::from)?;
-        match Arc::try_unwrap(self.file) {
-            Ok(fd) => Self::of(Opened { fd, metadata }).await,
-            Err(_) => Err(Failure::changing()),
-        }
-    }
-
     /// The content of a small file: what was read while the file stayed the same. Where its state may
     /// not tell that, it is what was read twice alike.
     async fn in_memory(file: Arc<OwnedFd>, mut metadata: Metadata) -> Result<Self, Failure> {
@@ -100,11 +118,11 @@ impl Content {
             let bytes = match read_at(&file, 0..metadata.size).await {
                 Ok(bytes) => Some(bytes),
                 Err(ReadError::Changed) => None,
-                Err(ReadError::System(error)) => return Err(unreadable(error)),
+                Err(ReadError::Failure(failure)) => return Err(failure),
             };
-            let after = Metadata::of(&file)?;
+            let after = look(&file)?;
             let now = SystemTime::now();
-            let is_same = after.version() == metadata.version()
+            let is_same = after.version().is_same(&metadata.version())
                 && (state(&after).is_settled(now) || before == bytes);
             match bytes {
                 Some(bytes) if is_same => {
@@ -119,7 +137,7 @@ impl Content {
                 return Ok(Self::described(file, &metadata));
             }
         }
-        Err(Failure::changing())
+        Err(changing())
     }
 
     fn new(
@@ -150,9 +168,10 @@ impl Content {
             return Ok(bytes.slice(position(range.start)..position(range.end)));
         }
         let bytes = read_at(&self.file, range).await?;
-        match Version::of(&self.file) {
-            Ok(version) if version == self.version => Ok(bytes),
-            _ => Err(ReadError::Changed),
+        if self.version.is_of(&self.file) {
+            Ok(bytes)
+        } else {
+            Err(ReadError::Changed)
         }
     }
 
@@ -198,20 +217,22 @@ fn state(metadata: &Metadata) -> FileState {
 
 /// Reads a range, on another thread where the kernel would have to wait for it.
 async fn read_at(file: &Arc<OwnedFd>, range: Range<u64>) -> Result<Bytes, ReadError> {
-    match read(file, &range, Wait::Never) {
-        Err(ReadError::System(Errno::AGAIN | Errno::OPNOTSUPP)) => {
+    let read = match read(file, &range, Wait::Never) {
+        Err(Errno::AGAIN | Errno::OPNOTSUPP) => {
             let file = Arc::clone(file);
             let reading = tokio::task::spawn_blocking(move || read(&file, &range, Wait::Allowed));
-            reading
-                .await
-                .unwrap_or(Err(ReadError::System(Errno::CANCELED)))
+            reading.await.unwrap_or(Err(Errno::CANCELED))
         }
         outcome => outcome,
+    };
+    match read {
+        Ok(bytes) => bytes.ok_or(ReadError::Changed),
+        Err(error) => Err(Failure::system("reading a file", &error.into()).into()),
     }
 }
 
-/// Reads exactly the range, or fails: a file that has become shorter is another version.
-fn read(file: &OwnedFd, range: &Range<u64>, wait: Wait) -> Result<Bytes, ReadError> {
+/// Reads exactly the range. None where the file has become shorter: it is another version.
+fn read(file: &OwnedFd, range: &Range<u64>, wait: Wait) -> Result<Option<Bytes>, Errno> {
     let flags = match wait {
         Wait::Never => ReadWriteFlags::NOWAIT,
         Wait::Allowed => ReadWriteFlags::empty(),
@@ -222,29 +243,27 @@ fn read(file: &OwnedFd, range: &Range<u64>, wait: Wait) -> Result<Bytes, ReadErr
     while filled < bytes.len() {
         let mut rest = [std::io::IoSliceMut::new(&mut bytes[filled..])];
         match rustix::io::preadv2(file.as_fd(), &mut rest, range.start + filled as u64, flags) {
-            Ok(0) => return Err(ReadError::Changed),
+            Ok(0) => return Ok(None),
             Ok(count) => filled += count,
             Err(Errno::INTR) => {}
-            Err(error) => return Err(ReadError::System(error)),
+            Err(error) => return Err(error),
         }
     }
-    Ok(bytes.into())
+    Ok(Some(bytes.into()))
 }
 
-/// The failure for a file that cannot be read.
-pub(super) fn unreadable(error: Errno) -> Failure {
-    Failure::system("reading a file", &error.into())
+/// The metadata that an open file has now.
+fn look(file: &OwnedFd) -> Result<Metadata, Failure> {
+    Metadata::of(file).map_err(|error| {
+        let error = match error {
+            OpenError::System(error) => error,
+            error => std::io::Error::other(error),
+        };
+        Failure::system("looking at a file", &error)
+    })
 }
 
-impl Failure {
-    /// 503: a file that is written to all the time.
-    pub(super) fn changing() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Cause::Changing)
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        Self::system("looking at a file", &std::io::Error::other(error))
-    }
+/// 503: a file that is written to all the time.
+fn changing() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, Cause::Changing)
 }

@@ -50,10 +50,10 @@ pub fn locate(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, L
         Err(LocateError::Failure(failure)) if is_nothing(&failure) => {
             let fallback = options.fallback.as_ref();
             let found = fallback.map(|fallback| by_itself(options, fallback, wait));
-            match found.transpose()? {
-                Some(Some(found)) => Ok(found),
-                _ => Err(LocateError::Failure(failure)),
-            }
+            found
+                .transpose()?
+                .flatten()
+                .ok_or(LocateError::Failure(failure))
         }
         outcome => outcome,
     }
@@ -105,14 +105,24 @@ fn by_itself(
     path: &Path<'static>,
     wait: Wait,
 ) -> Result<Option<Found>, LocateError> {
+    let found = file_at(options, path, wait)?;
+    Ok(found.map(|opened| Found::File {
+        opened,
+        media_type: options.types.of(path.as_bytes()),
+        own_path: Some(path.clone()),
+    }))
+}
+
+/// The regular file that a path names, and nothing in its place.
+pub fn file_at(
+    options: &Options,
+    path: &Path<'_>,
+    wait: Wait,
+) -> Result<Option<Opened>, LocateError> {
     let relative = options.place.relative(path.as_bytes());
     match options.place.root.open(relative, wait) {
-        Ok(opened) if opened.metadata.kind == Kind::File => Ok(Some(Found::File {
-            opened,
-            media_type: options.types.of(relative),
-            own_path: Some(path.clone()),
-        })),
-        Ok(_) | Err(OpenError::NotFound) => Ok(None),
+        Ok(opened) => Ok(Some(opened).filter(|opened| opened.metadata.kind == Kind::File)),
+        Err(OpenError::NotFound) => Ok(None),
         Err(error) => Err(refusal(path, error)),
     }
 }

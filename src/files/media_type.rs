@@ -58,6 +58,13 @@ impl Types {
     }
 }
 
+/// A media type without its parameters, in lower case.
+pub fn essence(media_type: &HeaderValue) -> String {
+    let text = media_type.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default();
+    essence.trim_ascii().to_ascii_lowercase()
+}
+
 /// The media type that everybody knows for an ending.
 fn known(name: &[u8]) -> Option<HeaderValue> {
     let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);

@@ -18,14 +18,14 @@ use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::Body,
-    fs::Place,
+    fs::{Opened, Place},
     semantics::{
         failure::{Cause, Failure},
         target::Path,
     },
 };
 
-pub use locate::{Found, LocateError, locate};
+pub use locate::{Found, LocateError, file_at, locate};
 pub use media_type::Types;
 
 /// What a path key says about files, complete.
@@ -98,17 +98,14 @@ pub async fn respond(
     }
 }
 
-/// A file as it is, for whoever did not ask for it, such as a page for an error.
-pub async fn whole(found: Found) -> Result<Response<Body>, Failure> {
-    match found {
-        Found::File {
-            opened, media_type, ..
-        } => answer::whole(opened, media_type).await,
-        Found::Directory(_) => Err(Failure::new(
-            StatusCode::NOT_FOUND,
-            Cause::NotRegular("a directory".to_owned()),
-        )),
-    }
+/// A file as it is, for whoever did not ask for it, such as a page for an error. `path` is its own.
+pub async fn page(
+    opened: Opened,
+    options: &Options,
+    path: &Path<'_>,
+) -> Result<Response<Body>, Failure> {
+    let media_type = options.types.of(path.as_bytes());
+    answer::whole(opened, &media_type).await
 }
 
 /// The answer to OPTIONS (RFC 9110 §9.3.7).

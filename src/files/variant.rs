@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, request::Parts};
 
 use crate::{
-    files::Options,
+    files::{Options, compress::Place, content::IN_MEMORY, media_type::essence},
     fs::{Kind, Metadata, OpenError, Opened, Wait},
     semantics::{
         coding::{Acceptable, Coding},
@@ -16,19 +16,19 @@ use crate::{
 };
 
 /// Smaller files are not worth it: the fields about the coding take as much as it saves.
-const LEAST: u64 = 1024;
+pub(super) const WORTH_IT: u64 = 1024;
 
 /// Larger files would cost a processor for long at each request. They can be stored compressed.
 const MOST: u64 = 16 << 20;
 
-/// A representation of a file.
-#[derive(Debug)]
-pub(super) enum Variant {
-    /// The file as it is.
+/// The content coding of a representation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coded {
+    /// None: the file as it is.
     Identity,
-    /// A sibling, stored in a coding.
-    Stored(Coding, Opened),
-    /// The file in a coding that is made on the way.
+    /// That of a sibling which is stored in it.
+    Stored(Coding),
+    /// One that is made on the way.
     Made(Coding),
 }
 
@@ -45,35 +45,59 @@ pub(super) fn varies(options: &Options, media_type: &HeaderValue) -> bool {
     options.compress && is_text_like(media_type)
 }
 
+/// A representation, and what it takes.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub coded: Coded,
+    /// The sibling, where one is sent.
+    pub sibling: Option<Opened>,
+    /// A place for the encoder of a large file.
+    pub place: Option<Place>,
+}
+
 /// Chooses. Ranges are of the file as it is, so whoever asks for one gets that. Fails with 406 where
 /// the client takes nothing that there is.
 pub(super) async fn choose(
     file: &File<'_>,
     options: &Options,
     head: &Parts,
-) -> Result<Variant, Failure> {
+) -> Result<Choice, Failure> {
+    let choice = |coded| Choice {
+        coded,
+        sibling: None,
+        place: None,
+    };
     let acceptable = Acceptable::of(&head.headers);
     let may_be_plain = acceptable.takes_identity();
-    if may_be_plain && representation::asks_for_part(&head.method, &head.headers) {
-        return Ok(Variant::Identity);
-    }
-    if varies(options, file.media_type) {
+    let wants_part = representation::asks_for_part(&head.method, &head.headers);
+    let best = acceptable.ranked().next();
+    if varies(options, file.media_type) && !(may_be_plain && wants_part) {
         for coding in acceptable.ranked() {
             if let Some(opened) = stored(file, options, coding).await? {
-                return Ok(Variant::Stored(coding, opened));
+                return Ok(Choice {
+                    sibling: Some(opened),
+                    ..choice(Coded::Stored(coding))
+                });
+            }
+        }
+        let least = if may_be_plain { WORTH_IT } else { 0 };
+        let size = file.metadata.size;
+        if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
+            let is_large = size > IN_MEMORY;
+            let place = is_large.then(Place::take).flatten();
+            if !is_large || place.is_some() {
+                return Ok(Choice {
+                    place,
+                    ..choice(Coded::Made(coding))
+                });
             }
         }
     }
-    let is_worth_it = varies(options, file.media_type) && file.metadata.size >= LEAST;
-    let is_bearable = file.metadata.size <= MOST;
-    match acceptable.ranked().next() {
-        Some(coding) if is_bearable && (is_worth_it || !may_be_plain) => Ok(Variant::Made(coding)),
-        _ if may_be_plain => Ok(Variant::Identity),
-        _ => Err(Failure::new(
-            StatusCode::NOT_ACCEPTABLE,
-            Cause::NotAcceptable,
-        )),
+    if may_be_plain {
+        return Ok(choice(Coded::Identity));
     }
+    let status = StatusCode::NOT_ACCEPTABLE;
+    Err(Failure::new(status, Cause::NotAcceptable))
 }
 
 /// The sibling in a coding, unless it is older than the file.
@@ -95,10 +119,21 @@ async fn stored(
         outcome => outcome,
     };
     // One that cannot be had is as if it were not there: there is always the file itself.
-    let is_current = |opened: &Opened| {
-        opened.metadata.kind == Kind::File && opened.metadata.modified >= file.metadata.modified
-    };
-    Ok(opened.ok().filter(is_current))
+    let of_file = |opened: &Opened| opened.metadata.kind == Kind::File;
+    Ok(opened
+        .ok()
+        .filter(|opened| of_file(opened) && is_current(&opened.metadata, file.metadata)))
+}
+
+/// How long before a file a sibling may have come to where it is: both may be copied in any order.
+const TOGETHER: i64 = 60;
+
+/// Whether a sibling is of this content: not older than the file, and not of a file in whose place an
+/// older one was put since. One that is empty is being made.
+fn is_current(sibling: &Metadata, file: &Metadata) -> bool {
+    sibling.modified >= file.modified
+        && sibling.changed.0.saturating_add(TOGETHER) >= file.changed.0
+        && (sibling.size > 0 || file.size == 0)
 }
 
 /// Whether content of this type shrinks under a coding: text, and what is text underneath.
@@ -117,12 +152,11 @@ fn is_text_like(media_type: &HeaderValue) -> bool {
         "image/vnd.microsoft.icon",
         "image/x-icon",
     ];
-    let text = media_type.to_str().unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim_ascii_end();
+    let essence = essence(media_type);
     essence.starts_with("text/")
         || essence.ends_with("+json")
         || essence.ends_with("+xml")
-        || OTHERS.contains(&essence)
+        || OTHERS.contains(&&*essence)
 }
 
 #[cfg(test)]
@@ -142,6 +176,7 @@ mod tests {
             ("font/woff2", false),
             ("application/zip", false),
             ("application/octet-stream", false),
+            ("Text/HTML ; charset=utf-8", true),
         ] {
             let value = HeaderValue::from_static(media_type);
             assert_eq!(is_text_like(&value), expected, "{media_type}");

@@ -2,14 +2,13 @@
 //!
 //! Containment is the kernel's: `openat2` with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS` from a
 //! handle of the root. The handle follows a root that is itself swapped (a deploy by symbolic
-//! link). A path is opened first and asked second; nothing is decided from a path's text.
+//! link). A path is opened first and asked second.
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -85,18 +84,22 @@ pub struct Metadata {
     pub modified: (i64, u32),
     /// Status change time: seconds since the epoch and nanoseconds.
     pub changed: (i64, u32),
+    /// Names it has.
+    pub links: u64,
     /// Permission bits, `0o7777` of the mode.
     pub permissions: u32,
     /// Owner.
     pub uid: u32,
 }
 
-/// What changes whenever a file's content is written to or cut. Other than the status change time,
-/// it stays when another file takes the name of an open one, or its mode is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What tells one content of an open file from another.
+#[derive(Debug, Clone, Copy)]
 pub struct Version {
     size: u64,
     modified: (i64, u32),
+    changed: (i64, u32),
+    /// What else changes the status change time: names and permissions.
+    status: (u64, u32, u32),
 }
 
 /// Why nothing was opened.
@@ -151,8 +154,10 @@ impl Root {
         let handle = self.current()?;
         let relative = if relative.is_empty() { b"." } else { relative };
         let fd = match open_within(handle.fd.as_fd(), relative, ResolveFlags::empty(), wait) {
-            Err(OpenError::Outside) if !self.follow.is_empty() => {
-                follow::open(handle.fd.as_fd(), relative, &self.follow, wait)?
+            // Absolute, but perhaps to a place in the root, or to one that may be followed.
+            Err(OpenError::Outside) => {
+                let places = std::iter::once(self).chain(&self.follow);
+                follow::open(handle.fd.as_fd(), relative, places, wait)?
             }
             outcome => outcome?,
         };
@@ -217,29 +222,30 @@ impl Metadata {
         Ok(Self::from(rustix::fs::fstat(fd)?))
     }
 
-    /// When it was changed last, in whatever way; the epoch for any time before it.
-    pub fn changed_at(&self) -> SystemTime {
-        let (seconds, nanoseconds) = self.changed;
-        let since = u64::try_from(seconds).map(|seconds| Duration::new(seconds, nanoseconds));
-        let time = since
-            .ok()
-            .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
-        time.unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-
     /// The version of the content.
     pub fn version(&self) -> Version {
         Version {
             size: self.size,
             modified: self.modified,
+            changed: self.changed,
+            status: (self.links, self.permissions, self.uid),
         }
     }
 }
 
 impl Version {
-    /// The version that an open file has now.
-    pub fn of(fd: impl AsFd) -> Result<Self, OpenError> {
-        Metadata::of(fd).map(|metadata| metadata.version())
+    /// Whether an open file still has this version. Whoever writes to a file may set back its
+    /// modification time, but not its status change time; that changes too when another file takes
+    /// the name of the open one, and then the status shows it.
+    pub fn is_of(&self, fd: impl AsFd) -> bool {
+        Metadata::of(fd).is_ok_and(|metadata| self.is_same(&metadata.version()))
+    }
+
+    /// Whether the content is the same in both.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.size == other.size
+            && self.modified == other.modified
+            && (self.changed == other.changed || self.status != other.status)
     }
 }
 
@@ -259,6 +265,7 @@ impl From<Stat> for Metadata {
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
             changed: (stat.st_ctime, stat.st_ctime_nsec as u32),
+            links: stat.st_nlink,
             permissions: stat.st_mode & 0o7777,
             uid: stat.st_uid,
         }

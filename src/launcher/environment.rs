@@ -130,6 +130,7 @@ mod tests {
                 size: 0,
                 modified: (0, 0),
                 changed: (0, 0),
+                links: 1,
                 permissions: 0o755,
                 uid: 0,
             },

@@ -21,8 +21,9 @@ pub struct EntityTag(pub String);
 pub struct Validators {
     /// The entity tag.
     pub tag: EntityTag,
-    /// What dates of preconditions are compared with, in whole seconds; absent at or before the
-    /// epoch and in the future of the clock.
+    /// What dates of preconditions are compared with, in whole seconds: the modification time, or the
+    /// next second while its own is not over. Absent at or before the epoch and in the future of the
+    /// clock.
     pub modified: Option<SystemTime>,
     /// The same as far as it is told: absent too while its second is not over (RFC 9110 §8.8.2.1).
     pub last_modified: Option<SystemTime>,
@@ -53,14 +54,16 @@ impl FileState {
     /// the last tick may change again and look the same; so may one whose change lies in the future
     /// of a clock that was set back.
     pub fn is_settled(&self, now: SystemTime) -> bool {
+        self.age(now).is_some_and(|age| age > SETTLED)
+    }
+
+    /// How long its last change lies back; none where that is in the future. A time before the epoch
+    /// counts as the epoch.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
         let (seconds, nanoseconds) = self.changed;
-        let changed = u64::try_from(seconds)
-            .ok()
-            .and_then(|seconds| {
-                SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
-            })
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        now.duration_since(changed).is_ok_and(|age| age > SETTLED)
+        let since_epoch = Duration::new(u64::try_from(seconds).unwrap_or(0), nanoseconds);
+        let changed = SystemTime::UNIX_EPOCH.checked_add(since_epoch)?;
+        now.duration_since(changed).ok()
     }
 }
 
@@ -79,9 +82,9 @@ impl Validators {
     }
 }
 
-/// A second within which a file was changed must be over before its number says which content the
-/// file had: a copy of its first half would be taken for one of its second half (RFC 9110
-/// §8.8.2.2). Files' times may lag behind the clock by a tick.
+/// When a second is surely over, from its beginning: files' times may lag behind the clock by a tick.
+/// Before, its number does not say which content the file had: a copy of its first half would be
+/// taken for one of its second half (RFC 9110 §8.8.2.2).
 const WHOLE_SECOND: Duration = Duration::from_millis(1_020);
 
 /// A time at the epoch stands for none: reproducible archives have it.

@@ -48,12 +48,8 @@ enum End {
     Broken(hyper::Error),
 }
 
-/// So many connections over the limit are given time to read that they are; the others may see a
-/// reset instead.
-const TURNED_AWAY: usize = 64;
-
 /// Turns a connection away that is over the limit.
-pub fn shed(worker: &Rc<Shared>, socket: Rc<Socket>, remote: Remote<Address>) {
+pub fn shed(worker: &Shared, socket: Rc<Socket>, remote: Remote<Address>) {
     // As much as the kernel takes at once: nobody waits for a client that is not served.
     let answer = refusal::answer(StatusCode::SERVICE_UNAVAILABLE);
     let _ = rustix::io::write(&*socket, answer.as_bytes());
@@ -63,13 +59,10 @@ pub fn shed(worker: &Rc<Shared>, socket: Rc<Socket>, remote: Remote<Address>) {
             .to_owned();
     let status = Some(StatusCode::SERVICE_UNAVAILABLE);
     note(worker, remote, b"", status, reason);
-    let count = worker.turned_away.get();
-    if count < TURNED_AWAY {
-        worker.turned_away.set(count + 1);
-        let worker = Rc::clone(worker);
+    if let Some(place) = worker.counters.turn_away() {
         tokio::task::spawn_local(async move {
             let _ = timeout(FAREWELL, socket.discard(REST)).await;
-            worker.turned_away.set(worker.turned_away.get() - 1);
+            drop((socket, place));
         });
     }
 }
@@ -106,13 +99,8 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
             return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
         }
-        while let Poll::Ready(overdue) = deadline.poll(context, &state.progress) {
-            let is_slow = overdue == Overdue::Response;
-            if !is_slow || !state.progress.has_taken(socket.unsent()) {
-                return Poll::Ready(End::Overdue(overdue));
-            }
-        }
-        Poll::Pending
+        let overdue = deadline.poll(context, &state.progress, || socket.unsent());
+        overdue.map(End::Overdue)
     });
     let end = end.await;
     if matches!(end, End::Overdue(Overdue::Response)) {
@@ -122,6 +110,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
     let ending = Ending {
         socket: &socket,
         line: stream.request_line(),
+        head_size: limits.request_head_size,
         state: &state,
         requests: requests.get(),
     };
@@ -180,6 +169,8 @@ struct Ending<'c> {
     socket: &'c Socket,
     /// The line that came last.
     line: &'c RequestLine,
+    /// Bytes that a head may have.
+    head_size: usize,
     state: &'c State,
     requests: u32,
 }
@@ -204,14 +195,19 @@ impl Ending<'_> {
                 let silent = self.requests == 0;
                 silent.then(|| (None, "no request came within `idle-timeout`".to_owned()))
             }
-            // The access record of the request tells that it is incomplete.
-            End::Overdue(Overdue::Response) => None,
+            // The access record of the request tells it. Nothing of what the client did not take is
+            // kept for it, and no end of the connection passes for the end of the content.
+            End::Overdue(Overdue::Response) => {
+                let _ = self.socket.reset();
+                None
+            }
             End::Broken(error) => {
                 let violation = self.state.violation.get();
-                let held_back = self.state.refusal.get();
-                if let Some(status) = refusal::status(&error, held_back, violation, self.line) {
+                if let Some(held_back) = self.state.refusal.get() {
+                    let (line, most) = (self.line, self.head_size);
+                    let (status, reason) =
+                        refusal::refusal(&error, held_back, violation, line, most);
                     self.refuse(status).await;
-                    let reason = refusal::reason(&error, status, violation, self.line);
                     return Some((Some(status), reason));
                 }
                 if self.state.is_cut_off.get() {
@@ -227,13 +223,18 @@ impl Ending<'_> {
         }
     }
 
-    /// Ends the connection. A close while the client still sends would make the kernel send a
-    /// reset, and the client lose its answer: what it sends is read for a moment.
+    /// Ends the connection.
     async fn close(&self) {
         let _ = self.socket.shutdown();
         if self.state.unread_content.get() {
-            let _ = timeout(FAREWELL, self.socket.discard(REST)).await;
+            self.linger().await;
         }
+    }
+
+    /// A close while the client still sends would make the kernel send a reset, and the client lose
+    /// its answer: what it sends is read for a moment.
+    async fn linger(&self) {
+        let _ = timeout(FAREWELL, self.socket.discard(REST)).await;
     }
 
     /// Sends the page for what is no request, and ends the connection.
@@ -241,8 +242,8 @@ impl Ending<'_> {
         let answer = refusal::answer(status);
         let sent = timeout(FAREWELL, self.socket.write_all(answer.as_bytes())).await;
         if matches!(sent, Ok(Ok(()))) {
-            self.state.unread_content.set(true);
-            self.close().await;
+            let _ = self.socket.shutdown();
+            self.linger().await;
         }
     }
 }

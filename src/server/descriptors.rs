@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for everything but connections: listeners, workers, scripts under way, and
-/// connections that are being turned away.
+/// Descriptors for everything but connections and their files: listeners, workers, connections that
+/// are being turned away, and the pipes of some scripts.
 const RESERVE: u64 = 256;
 
 /// Raises the limit of descriptors as far as this process may (scripts are started by another one
@@ -27,7 +27,7 @@ fn fitting(descriptors: Option<u64>) -> usize {
     let Some(descriptors) = descriptors else {
         return usize::MAX;
     };
-    let reserve = RESERVE.min(descriptors / 2);
+    let reserve = RESERVE.min(descriptors / 4 * 3);
     let fitting = ((descriptors - reserve) / 2).max(1);
     usize::try_from(fitting).unwrap_or(usize::MAX)
 }
@@ -41,7 +41,7 @@ mod tests {
         for (descriptors, expected) in [
             (Some(1024), 384),
             (Some(20_000), 9_872),
-            (Some(40), 10),
+            (Some(40), 5),
             (Some(0), 1),
             (None, usize::MAX),
         ] {

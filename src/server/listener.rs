@@ -196,8 +196,14 @@ impl Acceptor {
                     }
                     tokio::time::sleep(BACK_OFF).await;
                 }
-                // The client gave up before it was accepted: RFC 9293's reset, a route that broke.
-                Err(error) => tracing::debug!("a connection ended before it was accepted: {error}"),
+                // The client gave up before it was accepted: RFC 9293's reset, a route that broke. An
+                // error that stays is not met again and again at full speed.
+                Err(error) => {
+                    tracing::debug!("a connection ended before it was accepted: {error}");
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        tokio::time::sleep(BACK_OFF).await;
+                    }
+                }
             }
         }
     }

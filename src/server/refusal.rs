@@ -7,54 +7,43 @@ use crate::{
     transport::framing::{RequestLine, Violation, has_other_version},
 };
 
-/// The status for a head that was not taken; absent when the connection just broke, or when hyper
-/// has answered already.
-pub fn status(
+/// The status for a head that was not taken and for which hyper's own answer was held back, and why,
+/// in words for the log. `most` is the limit of a head.
+pub fn refusal(
     error: &hyper::Error,
-    held_back: Option<StatusCode>,
+    held_back: StatusCode,
     violation: Option<&Violation>,
     line: &RequestLine,
-) -> Option<StatusCode> {
-    match (held_back, violation) {
-        (Some(_), Some(violation)) => Some(violation.status),
+    most: usize,
+) -> (StatusCode, String) {
+    if let Some(violation) = violation {
+        let is_tls = is_tls(line.text());
+        let reason = if is_tls { TLS } else { violation.reason };
+        return (violation.status, reason.to_owned());
+    }
+    match held_back {
         // hyper does not tell where in the head it was.
-        (Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), None) if !line.has_ended() => {
-            Some(StatusCode::URI_TOO_LONG)
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG
+            if line.is_longer_than(most) =>
+        {
+            let reason = "the request target is longer than `request-head-size`";
+            (StatusCode::URI_TOO_LONG, reason.to_owned())
         }
-        (Some(StatusCode::BAD_REQUEST), None) if has_other_version(line.text()) => {
-            Some(StatusCode::HTTP_VERSION_NOT_SUPPORTED)
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            let reason = "the head is longer than `request-head-size`, or has more fields than \
+                          `request-headers`";
+            (held_back, reason.to_owned())
         }
-        (Some(status), None) => Some(status),
-        (None, _) => error
-            .is_parse_version_h2()
-            .then_some(StatusCode::HTTP_VERSION_NOT_SUPPORTED),
+        StatusCode::BAD_REQUEST if is_tls(line.text()) => (held_back, TLS.to_owned()),
+        StatusCode::BAD_REQUEST if has_other_version(line.text()) => {
+            let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            (status, "another version of HTTP".to_owned())
+        }
+        status => (status, format!("not a request: {error}")),
     }
 }
 
-/// Why, in words for the log.
-pub fn reason(
-    error: &hyper::Error,
-    status: StatusCode,
-    violation: Option<&Violation>,
-    line: &RequestLine,
-) -> String {
-    if is_tls(line.text()) {
-        return "TLS bytes on a port for plain HTTP".to_owned();
-    }
-    match (violation, status) {
-        (Some(violation), _) => violation.reason.to_owned(),
-        (None, StatusCode::HTTP_VERSION_NOT_SUPPORTED) => "another version of HTTP".to_owned(),
-        (None, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
-            "the head is longer than `request-head-size`, or has more fields than \
-             `request-headers`"
-                .to_owned()
-        }
-        (None, StatusCode::URI_TOO_LONG) => {
-            "the request target is longer than `request-head-size`".to_owned()
-        }
-        (None, _) => format!("not a request: {error}"),
-    }
-}
+const TLS: &str = "TLS bytes on a port for plain HTTP";
 
 /// The whole answer, head and page.
 pub fn answer(status: StatusCode) -> String {

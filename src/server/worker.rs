@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::{Notify, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::AbortHandle,
     time::timeout,
 };
@@ -39,6 +39,9 @@ use crate::{
 /// Threads for look-ups and reads that would wait for a disk, per worker.
 const BLOCKING_THREADS: usize = 16;
 
+/// So many connections over the limit are kept for a moment: a part of the reserve of descriptors.
+const TURNED_AWAY: usize = 64;
+
 /// What all workers of the process count together.
 #[derive(Debug)]
 pub struct Counters {
@@ -48,6 +51,8 @@ pub struct Counters {
     accepted: AtomicU64,
     /// Connections that are open.
     open: AtomicUsize,
+    /// Connections over the limit whose clients are given time to read that they are.
+    turned_away: Arc<Semaphore>,
 }
 
 impl Counters {
@@ -57,7 +62,14 @@ impl Counters {
             fitting,
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY.min(fitting / 2))),
         })
+    }
+
+    /// A place for a connection over the limit, so that its client can read that it is; where there
+    /// is none, it may see a reset instead.
+    pub fn turn_away(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }
 }
 
@@ -88,12 +100,11 @@ pub struct Shared {
     pub drain: Notify,
     /// Whether it does.
     pub draining: Cell<bool>,
-    counters: Arc<Counters>,
+    /// What all workers count.
+    pub counters: Arc<Counters>,
     /// Told whenever a connection ends.
     ended: Notify,
     open: Cell<usize>,
-    /// Connections over the limit whose clients are given time to read that.
-    pub turned_away: Cell<usize>,
 }
 
 impl Worker {
@@ -119,7 +130,6 @@ impl Worker {
                     counters,
                     ended: Notify::new(),
                     open: Cell::new(0),
-                    turned_away: Cell::new(0),
                 };
                 if let Err(error) = run(Rc::new(shared), receiver) {
                     tracing::error!("a worker cannot run: {error}");

@@ -1,7 +1,8 @@
 //! The one function that says what a request means: the server acts on it, `pywebd explain`
 //! prints it.
 //!
-//! It reads the filesystem and changes nothing. Access is decided before any file is touched.
+//! It reads the filesystem and changes nothing. Nothing is found for whom the rule of the path does not
+//! admit; an index, a fallback or a script is then found only for whom its own rule admits.
 
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ use crate::{
     },
     service::decision::{Decision, Resource, Step, Trace},
     site::{
-        Action, Origin, Route, RouteId, Site, Snapshot,
+        Action, Origin, Route, RouteId, Site, SiteId, Snapshot,
         auth::{Unverified, User, Verdict},
     },
     transport::Listen,
@@ -32,7 +33,7 @@ pub struct Question<'q> {
     /// The client's address; absent on a Unix socket.
     pub client: Option<IpAddr>,
     /// What the client shows of a password.
-    pub credentials: Credentials<'q>,
+    pub authorization: Authorization<'q>,
     /// The method.
     pub method: &'q Method,
     /// The authority of the target.
@@ -45,9 +46,9 @@ pub struct Question<'q> {
 
 /// What a client shows of a password.
 #[derive(Debug, Clone, Copy)]
-pub enum Credentials<'q> {
+pub enum Authorization<'q> {
     /// This value of `Authorization`.
-    Field(Option<&'q HeaderValue>),
+    Shown(Option<&'q HeaderValue>),
     /// Whatever is asked for: to explain what a user would get.
     Assumed,
 }
@@ -57,8 +58,8 @@ pub enum Credentials<'q> {
 pub enum Undecided {
     /// The look-up would wait, and was told not to.
     WouldWait,
-    /// A password has to be verified before.
-    Unverified(Unverified),
+    /// A password has to be verified before: this route of the site asks for it.
+    Unverified(SiteId, RouteId, Unverified),
     /// No site takes the host.
     NoSite(Failure),
 }
@@ -102,7 +103,9 @@ pub fn decide(
         Ok(resource) => Ok(resource),
         Err(Stop::Failure(failure)) => Err(failure),
         Err(Stop::WouldWait) => return Err(Undecided::WouldWait),
-        Err(Stop::Unverified(unverified)) => return Err(Undecided::Unverified(unverified)),
+        Err(Stop::Unverified(unverified)) => {
+            return Err(Undecided::Unverified(id, walk.route, unverified));
+        }
     };
     let decision = Decision {
         site: id,
@@ -170,7 +173,7 @@ impl Walk<'_> {
                     // It leads away from its name, very likely to here.
                     return Ok(found);
                 }
-                if self.turn_to(own, question)? {
+                if self.turn_to(own, question, trace)? {
                     let question = Question { path, ..question };
                     return own_resource(self.rule(), question, self.wait);
                 }
@@ -181,7 +184,9 @@ impl Walk<'_> {
                 let script = cgi::locate::locate(options, path, self.wait)?;
                 // The same for a script with a path that goes on after its name.
                 let own = self.site.routes.find(&script.name);
-                if self.turn_to(own, question)? && !matches!(self.rule().action, Action::Cgi(_)) {
+                if self.turn_to(own, question, trace)?
+                    && !matches!(self.rule().action, Action::Cgi(_))
+                {
                     return Err(denied(self.rule()));
                 }
                 Ok(Resource::Script(script))
@@ -190,12 +195,20 @@ impl Walk<'_> {
     }
 
     /// Goes on under another route, if it is another one and admits the client.
-    fn turn_to(&mut self, route: RouteId, question: Question<'_>) -> Result<bool, Stop> {
+    fn turn_to(
+        &mut self,
+        route: RouteId,
+        question: Question<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<bool, Stop> {
         if route == self.route {
             return Ok(false);
         }
-        self.user = admit(&self.site.routes[route], question, &mut ())?;
         self.route = route;
+        trace.step(|| route_step(self.rule()));
+        if let Some(user) = admit(self.rule(), question, trace)? {
+            self.user = Some(user);
+        }
         Ok(true)
     }
 }
@@ -203,7 +216,13 @@ impl Walk<'_> {
 /// What an index's own rule makes of it.
 fn own_resource(route: &Route, question: Question<'_>, wait: Wait) -> Result<Resource, Stop> {
     match &route.action {
-        Action::Files(options) => file(options, question, wait),
+        Action::Files(options) => {
+            let mut found = file(options, question, wait)?;
+            if let Resource::Files(Found::File { own_path, .. }) = &mut found {
+                *own_path = Some(question.path.clone().into_owned());
+            }
+            Ok(found)
+        }
         Action::Cgi(options) => {
             let script = cgi::locate::locate(options, question.path.as_bytes(), wait)?;
             Ok(Resource::Script(script))
@@ -236,7 +255,7 @@ fn admit(
     let Some(auth) = &route.auth else {
         return Ok(None);
     };
-    let Credentials::Field(authorization) = question.credentials else {
+    let Authorization::Shown(authorization) = question.authorization else {
         trace.step(|| Step::access("a password is needed; what follows is with one".to_owned()));
         return Ok(None);
     };

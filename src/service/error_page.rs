@@ -6,54 +6,33 @@ use http::{Method, Response, StatusCode};
 
 use crate::{
     body::Body,
-    files::{self, Found, LocateError},
+    files::{self, LocateError},
     fs::Wait,
     page::{self, Escaped},
-    semantics::{
-        failure::{Cause, Failure},
-        target::Path,
-    },
-    site::{Site, SiteId, Snapshot},
+    semantics::{failure::Cause, target::Path},
+    site::{SiteId, Snapshot},
 };
 
-/// The site's own page, if there is one to be had. Rules about who may do not count for it: the
-/// configuration says that it is to be seen.
+/// The site's own page, if there is one to be had: `check` and the start have warned if there is none.
+/// Rules about who may do not count for it: the configuration says that it is to be seen.
 pub(super) async fn configured(
     snapshot: &Arc<Snapshot>,
     id: SiteId,
     path: &Path<'static>,
     method: &Method,
 ) -> Option<Response<Body>> {
-    let found = match locate(&snapshot[id], path, Wait::Never) {
+    let site = &snapshot[id];
+    let options = site.routes.files_for_page(path, &site.files)?;
+    let found = match files::file_at(options, path, Wait::Never) {
         Err(LocateError::WouldWait) => {
-            let (snapshot, path) = (Arc::clone(snapshot), path.clone());
-            let waiting = move || locate(&snapshot[id], &path, Wait::Allowed);
+            let (options, path) = (options.clone(), path.clone());
+            let waiting = move || files::file_at(&options, &path, Wait::Allowed);
             tokio::task::spawn_blocking(waiting).await.ok()?
         }
         outcome => outcome,
     };
-    let page = match found {
-        Ok(found) => files::whole(found).await,
-        Err(LocateError::Failure(failure)) => Err(failure),
-        Err(LocateError::WouldWait | LocateError::MissingSlash) => return None,
-    };
-    match page {
-        Ok(page) => Some(page.map(|body| body.for_method(method))),
-        Err(failure) => {
-            let path = path.to_uri();
-            tracing::warn!("the error page {path} cannot be shown: {failure}");
-            None
-        }
-    }
-}
-
-fn locate(site: &Site, path: &Path<'_>, wait: Wait) -> Result<Found, LocateError> {
-    let options = site.routes.files_for_page(path, &site.files);
-    let options = options.ok_or_else(|| {
-        let cause = Cause::ScriptDirectory(path.to_uri());
-        LocateError::Failure(Failure::new(StatusCode::FORBIDDEN, cause))
-    })?;
-    files::locate(options, path, wait)
+    let page = files::page(found.ok()??, options, path).await.ok()?;
+    Some(page.map(|body| body.for_method(method)))
 }
 
 /// The page for a status, also for connections whose first bytes were no request.

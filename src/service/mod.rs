@@ -27,9 +27,10 @@ use crate::{
     records::{Pending, Sink},
     semantics::{
         failure::{Cause, Failure},
+        fields,
         target::{self, Target},
     },
-    site::{Route, RouteId, Site, SiteId, Snapshot},
+    site::{Route, RouteId, Site, SiteId, Snapshot, auth::Unverified},
     transport::{
         Connection,
         stream::{Socket, State},
@@ -37,7 +38,7 @@ use crate::{
 };
 
 use content::Content;
-use decide::{Credentials, Question, Undecided, decide};
+use decide::{Authorization, Question, Undecided, decide};
 use decision::{Decision, Resource};
 use departure::Attended;
 pub use error_page::page_for;
@@ -143,19 +144,14 @@ impl Exchange<'_> {
             head: Cow::Borrowed(head),
             content: self.content(incoming),
         };
-        expectation(head)?;
-        asked.content.admit()?;
         for _ in 0..=LOCAL_REDIRECTS {
             let target = Target::parse(&asked.head)?;
             if target.is_server {
                 return Ok(files::allowed());
             }
-            let connection = &self.origin.connection;
-            let decision = decide_for(self.snapshot, connection, &asked.head, &target).await?;
-            *reached = Reached {
-                site: Some(decision.site),
-                route: decision.route,
-            };
+            let decision = self.decide(&asked.head, &target, reached).await?;
+            expectation(head)?;
+            asked.content.admit()?;
             let site = &self.snapshot[decision.site];
             let name = || Arc::clone(&site.name);
             self.pending.note(|outcome| outcome.site = Some(name()));
@@ -225,7 +221,7 @@ impl Exchange<'_> {
         tokio::select! {
             answer = cgi::respond(gateway, request, content, &site.scripts) => answer,
             () = self.origin.socket.departed() => {
-                Err(Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft))
+                Err(client_left())
             }
         }
     }
@@ -248,34 +244,67 @@ async fn file(
 /// RFC 9110 §10.1.1: `100-continue` is hyper's business, anything else cannot be met. HTTP/1.0 does
 /// not know of it.
 fn expectation(head: &Parts) -> Result<(), Failure> {
-    match head.headers.get(header::EXPECT) {
-        Some(value)
-            if head.version >= Version::HTTP_11
-                && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") =>
-        {
-            let status = StatusCode::EXPECTATION_FAILED;
-            Err(Failure::new(status, Cause::Expectation))
-        }
-        _ => Ok(()),
+    let mut expectations = head.headers.get_all(header::EXPECT).iter();
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if head.version < Version::HTTP_11 || expectations.all(is_met) {
+        return Ok(());
     }
+    let status = StatusCode::EXPECTATION_FAILED;
+    Err(Failure::new(status, Cause::Expectation))
 }
 
-/// Decides with what the kernel has in memory, and on another thread where it has to wait; a
-/// password that was not seen before is verified in between.
-async fn decide_for(
-    snapshot: &Arc<Snapshot>,
-    connection: &Arc<Connection>,
-    head: &Parts,
-    target: &Target<'_>,
-) -> Result<Decision, Failure> {
-    let asked = question(connection, head, target);
-    let mut decided = decide(snapshot, asked, Wait::Never, &mut ());
-    if let Err(Undecided::Unverified(unverified)) = decided {
-        unlock::unlock(unverified).await?;
-        decided = decide(snapshot, asked, Wait::Never, &mut ());
+/// So often a decision is begun anew: with another password verified, or allowed to wait.
+const ROUNDS: usize = 5;
+
+impl Exchange<'_> {
+    /// Decides with what the kernel has in memory, and on another thread where it has to wait; a
+    /// password that was not seen before is verified in between.
+    async fn decide(
+        &self,
+        head: &Parts,
+        target: &Target<'_>,
+        reached: &mut Reached,
+    ) -> Result<Decision, Failure> {
+        let connection = &self.origin.connection;
+        let mut wait = Wait::Never;
+        let mut refusal = None;
+        for _ in 0..ROUNDS {
+            let decided = match wait {
+                Wait::Never => {
+                    let question = question(connection, head, target);
+                    decide(self.snapshot, question, wait, &mut ())
+                }
+                Wait::Allowed => self.decide_elsewhere(head).await?,
+            };
+            match decided {
+                Ok(decision) => {
+                    *reached = Reached {
+                        site: Some(decision.site),
+                        route: decision.route,
+                    };
+                    return Ok(decision);
+                }
+                Err(Undecided::NoSite(failure)) => return Err(failure),
+                Err(Undecided::WouldWait) => wait = Wait::Allowed,
+                Err(Undecided::Unverified(site, route, unverified)) => {
+                    *reached = Reached {
+                        site: Some(site),
+                        route: Some(route),
+                    };
+                    refusal = Some(unverified.refusal());
+                    self.unlock(unverified).await?;
+                }
+            }
+        }
+        // Another request of the user shows another password, which takes the place of this one.
+        let changing = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, Cause::TooManyPasswords);
+        Err(refusal.unwrap_or_else(changing))
     }
-    if let Err(Undecided::WouldWait) = decided {
-        let (snapshot, connection) = (Arc::clone(snapshot), Arc::clone(connection));
+
+    /// Decides on a thread that may wait.
+    async fn decide_elsewhere(&self, head: &Parts) -> Result<Result<Decision, Undecided>, Failure> {
+        let snapshot = Arc::clone(self.snapshot);
+        let connection = Arc::clone(&self.origin.connection);
         let head = head.clone();
         let waiting = tokio::task::spawn_blocking(move || {
             // The same head makes the same target.
@@ -283,16 +312,18 @@ async fn decide_for(
             let question = question(&connection, &head, &target);
             decide(&snapshot, question, Wait::Allowed, &mut ())
         });
-        decided = waiting
+        waiting
             .await
-            .map_err(|error| Failure::system("looking up a file", &error.into()))?;
+            .map_err(|error| Failure::system("looking up a file", &error.into()))
     }
-    match decided {
-        Ok(decision) => Ok(decision),
-        Err(Undecided::NoSite(failure)) => Err(failure),
-        // The password was changed in this moment by another request of the user.
-        Err(Undecided::Unverified(unverified)) => Err(unverified.refusal()),
-        Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),
+
+    /// Verifies a password for as long as its client is there.
+    async fn unlock(&self, unverified: Unverified) -> Result<(), Failure> {
+        let client = self.origin.connection.remote.0.ip();
+        tokio::select! {
+            outcome = unlock::unlock(unverified, client) => outcome,
+            () = self.origin.socket.departed() => Err(client_left()),
+        }
     }
 }
 
@@ -304,7 +335,8 @@ fn question<'q>(
     Question {
         listener: &connection.listener,
         client: connection.remote.0.ip(),
-        credentials: Credentials::Field(head.headers.get(header::AUTHORIZATION)),
+        // Of two, nobody could say which one another server would take.
+        authorization: Authorization::Shown(fields::single(&head.headers, header::AUTHORIZATION)),
         method: &head.method,
         authority: target.authority.as_ref(),
         path: &target.path,
@@ -350,6 +382,11 @@ fn redirected(head: &Parts, reference: &str) -> Option<Parts> {
         head.headers.remove(field);
     }
     Some(head)
+}
+
+/// Nobody gets an answer.
+fn client_left() -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft)
 }
 
 fn bad_redirect(script: &Path, reference: &str) -> Failure {

@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Who may pass.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BasicAuth {
-    passwords: Arc<Passwords>,
+    passwords: Passwords,
     challenge: HeaderValue,
 }
 
@@ -34,7 +34,7 @@ pub struct User(pub Box<[u8]>);
 /// Credentials that were not seen before.
 #[derive(Debug)]
 pub struct Unverified {
-    auth: BasicAuth,
+    auth: Arc<BasicAuth>,
     credentials: Credentials,
 }
 
@@ -44,14 +44,14 @@ impl BasicAuth {
         let realm = realm.replace(['\\', '"'], "'");
         let challenge = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Self {
-            passwords: Arc::new(passwords),
+            passwords,
             challenge: HeaderValue::try_from(challenge)
                 .unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
         }
     }
 
     /// What the value of a request's `Authorization` field comes to. Cheap.
-    pub fn check(&self, authorization: Option<&HeaderValue>) -> Verdict {
+    pub fn check(self: &Arc<Self>, authorization: Option<&HeaderValue>) -> Verdict {
         let credentials = authorization.and_then(|value| Credentials::parse(value.as_bytes()));
         match credentials {
             None => Verdict::Refused(self.refusal()),
@@ -59,7 +59,7 @@ impl BasicAuth {
                 Verdict::Granted(User(credentials.user))
             }
             Some(credentials) => Verdict::Unverified(Unverified {
-                auth: self.clone(),
+                auth: Arc::clone(self),
                 credentials,
             }),
         }

@@ -29,7 +29,7 @@ pub struct Route {
     /// must be in each, so that a restriction on `/` cannot be lost below.
     pub allow: Vec<Networks>,
     /// The password that applies: that of the most specific key that asks for one.
-    pub auth: Option<BasicAuth>,
+    pub auth: Option<Arc<BasicAuth>>,
     /// Fields of answers that are no errors.
     pub headers: HeaderRules,
     /// Pages for errors.

@@ -30,18 +30,26 @@ impl Deadline {
         }
     }
 
-    /// Ready when the client was too slow. To be polled whenever the progress may have changed.
-    pub fn poll(&mut self, context: &mut Context<'_>, progress: &Progress) -> Poll<Overdue> {
+    /// Ready when the client was too slow. To be polled whenever the progress may have changed;
+    /// `unsent` tells how many bytes the client has not acknowledged.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: &Progress,
+        unsent: impl Fn() -> usize,
+    ) -> Poll<Overdue> {
         while let Some((deadline, overdue)) = progress.deadline(&self.patience) {
             match &mut self.timer {
                 Some((armed, timer)) if *armed <= deadline => {
                     if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    if *armed == deadline {
+                    let is_due = *armed == deadline;
+                    self.timer = None;
+                    let has_taken = overdue == Overdue::Response && progress.has_taken(unsent());
+                    if is_due && !has_taken {
                         return Poll::Ready(overdue);
                     }
-                    self.timer = None;
                 }
                 timer => *timer = Some((deadline, Box::pin(sleep_until(deadline.into())))),
             }

@@ -51,9 +51,8 @@ pub struct Stream {
     beyond: BytesMut,
 }
 
-/// What hyper gets in the place of what it must not see: no head, no size of a chunk and no line of
-/// a trailer can have these bytes, so it refuses them in its turn, behind the answers to earlier
-/// requests.
+/// What hyper gets in the place of a head that it must not see: none can have these bytes, so it
+/// refuses them in its turn, behind the answers to earlier requests.
 const NO_REQUEST: &[u8] = b"\0\0\r\n\r\n";
 
 /// What the connection's task and the stream share.
@@ -101,29 +100,53 @@ impl Stream {
 
     /// Leaves in `buffer`, from `start`, only what belongs to the section of the stream that hyper
     /// is at: what is beyond it is kept for the next read.
-    fn admit(&mut self, buffer: &mut ReadBuf<'_>, start: usize) {
+    fn admit(&mut self, buffer: &mut ReadBuf<'_>, start: usize) -> io::Result<()> {
+        let is_head = self.framing.is_at_head();
         let received = &buffer.filled()[start..];
         match self.framing.admit(received) {
-            Ok(count) if count == received.len() => {}
             Ok(count) => {
                 self.beyond.extend_from_slice(&received[count..]);
                 buffer.set_filled(start + count);
+                Ok(())
             }
             Err(violation) => {
-                // The first one counts.
-                let _ = self.state.violation.set(violation);
                 buffer.set_filled(start);
-                let fitting = NO_REQUEST.len().min(buffer.remaining());
-                buffer.put_slice(&NO_REQUEST[..fitting]);
+                self.refuse(violation, is_head, buffer)
             }
         }
     }
 
-    /// Hands over what came earlier, as far as there is room.
-    fn read_beyond(&mut self, buffer: &mut ReadBuf<'_>) {
-        let count = self.beyond.len().min(buffer.remaining());
-        buffer.put_slice(&self.beyond[..count]);
-        self.beyond.advance(count);
+    /// Hands over what came earlier, as far as there is room and it belongs to the section.
+    fn read_beyond(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        let is_head = self.framing.is_at_head();
+        let fitting = self.beyond.len().min(buffer.remaining());
+        match self.framing.admit(&self.beyond[..fitting]) {
+            Ok(count) => {
+                buffer.put_slice(&self.beyond[..count]);
+                self.beyond.advance(count);
+                Ok(())
+            }
+            Err(violation) => self.refuse(violation, is_head, buffer),
+        }
+    }
+
+    /// Keeps a request from hyper whose end is in doubt. In the place of a head hyper gets what it
+    /// must refuse in its turn; content ends with an error.
+    fn refuse(
+        &mut self,
+        violation: Violation,
+        is_head: bool,
+        buffer: &mut ReadBuf<'_>,
+    ) -> io::Result<()> {
+        let reason = violation.reason;
+        // Nothing is read after the first.
+        let _ = self.state.violation.set(violation);
+        if !is_head {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        let fitting = NO_REQUEST.len().min(buffer.remaining());
+        buffer.put_slice(&NO_REQUEST[..fitting]);
+        Ok(())
     }
 
     fn poll_receive(
@@ -189,15 +212,19 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let start = buffer.filled().len();
-        if self.beyond.is_empty() {
-            ready!(self.poll_receive(context, buffer))?;
-        } else {
-            self.read_beyond(buffer);
+        if let Some(violation) = self.state.violation.get() {
+            let error = io::Error::new(io::ErrorKind::InvalidData, violation.reason);
+            return Poll::Ready(Err(error));
         }
+        let start = buffer.filled().len();
+        if !self.beyond.is_empty() {
+            self.state.progress.received();
+            return Poll::Ready(self.read_beyond(buffer));
+        }
+        ready!(self.poll_receive(context, buffer))?;
         if buffer.filled().len() > start {
             self.state.progress.received();
-            self.admit(buffer, start);
+            return Poll::Ready(self.admit(buffer, start));
         }
         Poll::Ready(Ok(()))
     }

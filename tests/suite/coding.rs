@@ -105,11 +105,17 @@ fn what_is_short_or_compressed_already_is_left_as_it_is() {
 #[test]
 fn who_does_not_take_it_as_it_is_gets_it_coded_or_406() {
     let server = site();
-    for path in ["/short.txt", "/picture.png"] {
-        let response = get(&server, path, "gzip, identity;q=0");
-        assert_eq!(response.field("content-encoding"), Some("gzip"), "{path}");
-        assert_eq!(get(&server, path, "identity;q=0").status(), 406, "{path}");
-        assert_eq!(get(&server, path, "*;q=0").status(), 406, "{path}");
+    let short = get(&server, "/short.txt", "gzip, identity;q=0");
+    assert_eq!(short.field("content-encoding"), Some("gzip"));
+    assert_eq!(short.field("vary"), Some("accept-encoding"));
+    assert_eq!(decoded(&short), b"short");
+    for (path, accept) in [
+        ("/short.txt", "identity;q=0"),
+        ("/short.txt", "*;q=0"),
+        ("/picture.png", "gzip, identity;q=0"),
+        ("/picture.png", "*;q=0"),
+    ] {
+        assert_eq!(get(&server, path, accept).status(), 406, "{path} {accept}");
     }
 }
 

@@ -140,6 +140,7 @@ fn links_are_followed_inside_the_root_and_nowhere_else() {
         ("d/back", "../a.txt"),
         ("folder", "d"),
         ("nowhere", "nothing"),
+        ("absent", "/no/such/place"),
     ] {
         symlink(target, root.join(name)).unwrap();
     }
@@ -158,11 +159,27 @@ fn links_are_followed_inside_the_root_and_nowhere_else() {
         ("/d/back", 200),
         ("/folder/b.txt", 200),
         ("/nowhere", 404),
+        ("/absent", 404),
+        ("/sibling/nothing", 403),
     ] {
         let response = server.get(target);
         assert_eq!(response.status(), status, "{target}");
         assert_ne!(response.text(), "secret", "{target}");
     }
+}
+
+#[test]
+fn an_absolute_link_to_a_place_in_the_root_is_followed() {
+    let server = site();
+    let root = server.site().root();
+    symlink(root.join("d"), root.join("current")).unwrap();
+    symlink(root.join("a.txt"), root.join("d/absolute")).unwrap();
+    symlink(root.join("../secret"), root.join("d/tricky")).unwrap();
+    assert_eq!(server.get("/current/b.txt").text(), "below");
+    assert_eq!(server.get("/d/absolute").text(), "inside");
+    assert_eq!(server.get("/current/absolute").text(), "inside");
+    assert_eq!(server.get("/current/nothing").status(), 404);
+    assert_eq!(server.get("/d/tricky").status(), 403);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
         findings::{Findings, Mistake},
         inherit::{Effective, Rule},
     },
-    files::{self, Found, LocateError},
+    files::{self, LocateError},
     fs::Wait,
     semantics::target::Path,
     site::Routes,
@@ -32,14 +32,15 @@ pub(super) fn check(
         .chain(fallbacks.into_iter().map(|path| ("fallback", path)))
     {
         let options = routes.files_for_page(path.get_ref(), site);
-        let found = options.map(|options| files::locate(options, path.get_ref(), Wait::Allowed));
+        let found = options.map(|options| files::file_at(options, path.get_ref(), Wait::Allowed));
         let reason = match found {
-            Some(Ok(Found::File { .. })) => continue,
+            Some(Ok(Some(_))) => continue,
             Some(Err(LocateError::Failure(failure))) => failure.to_string(),
-            Some(_) => "it is not a file".to_owned(),
+            Some(_) => "there is no such file".to_owned(),
             None => "it is a script".to_owned(),
         };
-        let message = format!("the {what} cannot be shown: {reason}");
+        let name = path.get_ref().to_uri();
+        let message = format!("the {what} {name} cannot be shown: {reason}");
         findings.warning(&path.span(), Mistake::new(message));
     }
 }

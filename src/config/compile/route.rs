@@ -41,7 +41,7 @@ pub(super) fn routes(
                 .serving
                 .auth
                 .as_ref()
-                .map(|auth| (*auth.get_ref().basic).clone()),
+                .map(|auth| Arc::clone(&auth.get_ref().basic)),
             headers: cell.options.serving.header_rules(is_file(&cell)),
             error_pages: cell.options.serving.error_pages(),
             origin: resolver.origin(&cell.span),

@@ -60,6 +60,13 @@ enum Part {
 
 /// `404 = "/404.html"`
 fn error_page(key: &str, value: &str) -> Result<(StatusCode, Path<'static>), (Part, Mistake)> {
+    if key == "400" {
+        let mistake = Mistake::new("400 is told before it is known which site is meant");
+        return Err((
+            Part::Key,
+            mistake.help("leave it out: there is no page for it"),
+        ));
+    }
     let status = key
         .parse::<u16>()
         .ok()
@@ -104,6 +111,10 @@ fn header(key: &str, value: &str) -> Result<(String, Header), (Part, Mistake)> {
             mistake.help("write visible ASCII characters and spaces"),
         )
     })?;
+    if name == header::VARY && parsed.is_empty() {
+        let mistake = Mistake::new("what an answer varies by cannot be taken away");
+        return Err((Part::Value, mistake));
+    }
     let header = Header {
         name,
         value: Some(parsed).filter(|value| !value.is_empty()),
@@ -172,7 +183,7 @@ fn cache_control(cache: Cache) -> HeaderValue {
     match cache {
         Cache::For(duration) => HeaderValue::try_from(format!("max-age={}", seconds(duration)))
             .unwrap_or(HeaderValue::from_static("no-cache")),
-        Cache::Immutable => HeaderValue::from_static("public, max-age=31536000, immutable"),
+        Cache::Immutable => HeaderValue::from_static("max-age=31536000, immutable"),
         Cache::Revalidate => HeaderValue::from_static("no-cache"),
         Cache::Never => HeaderValue::from_static("no-store"),
     }

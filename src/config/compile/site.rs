@@ -168,13 +168,13 @@ impl<'s> Scope<'s> {
             let path = resolver
                 .sources
                 .resolve(Path::new(text.get_ref()), &text.span());
-            match inspect::directory(&path) {
-                Ok(()) => directories.push(path),
-                Err(reason) => {
-                    let message = format!("directory {} {reason}", text.get_ref());
-                    resolver.findings.error(&text.span(), Mistake::new(message));
-                }
+            if let Err(reason) = inspect::directory(&path) {
+                let message = format!("directory {} {reason}", text.get_ref());
+                resolver
+                    .findings
+                    .warning(&text.span(), Mistake::new(message));
             }
+            directories.push(path);
         }
         let shown = directories.iter().map(|path| path.to_string_lossy());
         resolver.record(&self.key("follow"), quoted_all(shown), &written.span());

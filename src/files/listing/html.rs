@@ -94,7 +94,7 @@ fn row(table: &mut String, entry: &Entry) {
     };
     let _ = writeln!(
         table,
-        "<tr><td><a href=\"{}{slash}\">{}{slash}</a><td class=\"w\">{}<td class=\"n\">{size}\
+        "<tr><td><a href=\"{}{slash}\"><bdi>{}</bdi>{slash}</a><td class=\"w\">{}<td class=\"n\">{size}\
          <td class=\"w\">{}",
         page::segment(&entry.name),
         Escaped(&name),

@@ -4,15 +4,15 @@ mod html;
 mod json;
 mod order;
 
-use std::{io, os::fd::OwnedFd};
+use std::{ffi::CStr, io, os::fd::OwnedFd};
 
 use http::{HeaderValue, Response, header, request::Parts};
 use rustix::fs::{AtFlags, Dir, FileType};
 
 use crate::{
     body::Body,
-    files::{Options, compress},
-    fs::{Kind, Metadata, Opened, Wait, policy},
+    files::{Options, compress, media_type::essence, variant::WORTH_IT},
+    fs::{Kind, Metadata, OpenError, Opened, Wait, policy},
     semantics::{
         accept,
         coding::{Acceptable, Coding},
@@ -25,9 +25,6 @@ use order::Order;
 
 /// How many names a listing shows at most.
 const MOST: usize = 10_000;
-
-/// Shorter pages are not worth a coding.
-const WORTH_CODING: usize = 1024;
 
 /// What a listing tells of a file or directory.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ pub(super) async fn respond(
     let listing = listing.await.map_err(io::Error::from).and_then(|page| page);
     let listing = listing.map_err(|error| Failure::system("reading a directory", &error))?;
     let coding = Acceptable::of(&head.headers).ranked().next();
-    let coding = coding.filter(|_| compresses && listing.len() >= WORTH_CODING);
+    let coding = coding.filter(|_| compresses && listing.len() as u64 >= WORTH_IT);
     let mut response = content(listing, coding).await?;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, media_type(is_json));
@@ -114,7 +111,12 @@ fn entries(
         if policy::is_hidden(name) {
             continue;
         }
-        let Some(metadata) = metadata(directory, options, &path.child(name)) else {
+        let link = || {
+            let path = path.child(name);
+            let relative = options.place.relative(path.as_bytes());
+            options.place.root.open(relative, Wait::Allowed)
+        };
+        let Some(metadata) = metadata(directory, item.file_name(), link) else {
             continue;
         };
         if entries.len() == MOST {
@@ -136,26 +138,17 @@ fn entries(
     Ok((entries, true))
 }
 
-/// The metadata of a file or directory; of a link, that of what it leads to below the root.
-fn metadata(directory: &OwnedFd, options: &Options, path: &Path<'_>) -> Option<Metadata> {
-    let relative = options.place.relative(path.as_bytes());
-    let name = relative.rsplit(|&byte| byte == b'/').next()?;
+/// The metadata of a file or directory; of a link, that of what it leads to.
+fn metadata(
+    directory: &OwnedFd,
+    name: &CStr,
+    link: impl FnOnce() -> Result<Opened, OpenError>,
+) -> Option<Metadata> {
     let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let metadata = if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        options
-            .place
-            .root
-            .open(relative, Wait::Allowed)
-            .ok()?
-            .metadata
+        link().ok()?.metadata
     } else {
         Metadata::from(stat)
     };
     (metadata.kind != Kind::Other).then_some(metadata)
-}
-
-/// A media type without its parameters.
-fn essence(media_type: &HeaderValue) -> String {
-    let text = media_type.to_str().unwrap_or_default();
-    text.split(';').next().unwrap_or_default().to_owned()
 }

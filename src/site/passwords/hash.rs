@@ -9,6 +9,9 @@ use subtle::ConstantTimeEq;
 const MOST_COST: u32 = 16;
 const MOST_ROUNDS: u32 = 1_000_000;
 
+/// What SHA-crypt allows.
+const LEAST_ROUNDS: u32 = 1000;
+
 /// The rounds of SHA-crypt where the hash does not say.
 const USUAL_ROUNDS: u32 = 5000;
 
@@ -51,14 +54,16 @@ impl Hash {
         if text.starts_with("$5$") || text.starts_with("$6$") {
             return sha_crypt(text);
         }
-        for (prefix, magic) in [("$apr1$", "$apr1$"), ("$1$", "$1$")] {
-            if let Some((salt, digest)) = text.strip_prefix(prefix).and_then(|t| t.split_once('$'))
-            {
+        for magic in ["$apr1$", "$1$"] {
+            if let Some((salt, digest)) = text.strip_prefix(magic).and_then(|t| t.split_once('$')) {
                 let hash = Self::Md5Crypt {
                     magic,
                     salt: salt.chars().take(8).collect::<String>().into(),
                     digest: digest.into(),
                 };
+                if !is_encoded(digest, 22) {
+                    return Err("the MD5 hash is incomplete".to_owned());
+                }
                 return weaker(hash, "MD5");
             }
         }
@@ -73,10 +78,19 @@ impl Hash {
         }
     }
 
-    /// A hash that takes as long as one of these, and that no password fits.
-    pub fn decoy<'h>(mut hashes: impl Iterator<Item = &'h Self>) -> Self {
-        let usual = || Self::Plain("".into());
-        hashes.next().cloned().unwrap_or_else(usual)
+    /// What a check costs, in an order; equal where it takes about the same time.
+    pub fn cost(&self) -> u32 {
+        let number = |text: &str, at: usize| {
+            let field = text.split('$').nth(at).unwrap_or_default();
+            field.trim_start_matches("rounds=").parse().ok()
+        };
+        match self {
+            Self::Plain(_) => 0,
+            Self::Md5Crypt { .. } => 1,
+            Self::ShaCrypt(text) => number(text, 2).unwrap_or(USUAL_ROUNDS),
+            // Even the cheapest takes longer than SHA-crypt usually does.
+            Self::Bcrypt(text) => MOST_ROUNDS + number(text, 2).unwrap_or(0),
+        }
     }
 
     /// Whether the password fits.
@@ -84,19 +98,15 @@ impl Hash {
         match self {
             Self::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
             Self::ShaCrypt(hash) => {
-                let of_bounded_length = &password[..password.len().min(super::LONGEST)];
                 let hash: &str = hash;
-                ShaCrypt::default()
-                    .verify_password(of_bounded_length, hash)
-                    .is_ok()
+                ShaCrypt::default().verify_password(password, hash).is_ok()
             }
             Self::Md5Crypt {
                 magic,
                 salt,
                 digest,
             } => {
-                let of_bounded_length = &password[..password.len().min(super::LONGEST)];
-                let ours = md5_crypt(magic.as_bytes(), salt.as_bytes(), of_bounded_length);
+                let ours = md5_crypt(magic.as_bytes(), salt.as_bytes(), password);
                 ours.as_bytes().ct_eq(digest.as_bytes()).into()
             }
             Self::Plain(plain) => plain.as_bytes().ct_eq(password).into(),
@@ -130,15 +140,17 @@ fn sha_crypt(text: &str) -> Result<Hash, String> {
     {
         Some(rounds) => {
             fields.remove(0);
-            rounds.parse().unwrap_or(u32::MAX)
+            rounds.parse().unwrap_or(0)
         }
         None => USUAL_ROUNDS,
     };
     let length = if text.starts_with("$5$") { 43 } else { 86 };
     match fields[..] {
         [salt, digest] if !salt.is_empty() && is_encoded(digest, length) => {
-            if rounds > MOST_ROUNDS {
-                return Err(format!("the hash has more than {MOST_ROUNDS} rounds"));
+            if !(LEAST_ROUNDS..=MOST_ROUNDS).contains(&rounds) {
+                return Err(format!(
+                    "the rounds of the hash are not from {LEAST_ROUNDS} to {MOST_ROUNDS}"
+                ));
             }
             Ok(Hash::ShaCrypt(text.into()))
         }

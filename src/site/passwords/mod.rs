@@ -1,9 +1,9 @@
 //! Users and their passwords, from a file such as `htpasswd` writes.
 //!
-//! A password is checked in the same time whether its user exists or not, and what a hash costs is
-//! paid once: the pair that was right last is remembered for each user, as a keyed digest in memory.
-//! The file's content is dropped with the configuration it was read for, and what is remembered with
-//! it.
+//! A wrong password is checked for as long as the costliest hash of the file takes, whether its user
+//! exists or not. What a hash costs is paid once: the pair that was right last is remembered for each
+//! user, as a keyed digest in memory. The file's content is dropped with the configuration it was read
+//! for, and what is remembered with it.
 
 mod hash;
 
@@ -12,6 +12,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
@@ -25,8 +30,8 @@ const LONGEST: usize = 512;
 /// The users of one file.
 pub struct Passwords {
     users: HashMap<Box<[u8]>, Hash>,
-    /// What the password of somebody who does not exist is checked against.
-    decoy: Hash,
+    /// The costliest hash, which is checked too where none or a cheaper one was.
+    decoy: Option<Hash>,
     key: [u8; 32],
     verified: Mutex<HashMap<Box<[u8]>, Digest>>,
 }
@@ -80,7 +85,7 @@ impl Passwords {
             return Err(malformed);
         }
         Ok(Self {
-            decoy: Hash::decoy(users.values()),
+            decoy: users.values().max_by_key(|hash| hash.cost()).cloned(),
             users,
             key: random_key(),
             verified: Mutex::default(),
@@ -102,15 +107,22 @@ impl Passwords {
 
     /// Whether these are right. May take as long as a hash is meant to take.
     pub fn verify(&self, credentials: &Credentials) -> bool {
+        if self.remembers(credentials) {
+            return true;
+        }
+        let password = &credentials.password[..credentials.password.len().min(LONGEST)];
         let user = self.users.get(&credentials.user);
-        let is_right = user.unwrap_or(&self.decoy).verify(&credentials.password)
-            && user.is_some()
-            && credentials.password.len() <= LONGEST;
+        let is_right = user.is_some_and(|hash| hash.verify(password))
+            && password.len() == credentials.password.len();
         if is_right {
             let digest = self.digest(credentials);
             let verified = self.verified.lock();
             let mut verified = verified.unwrap_or_else(PoisonError::into_inner);
             verified.insert(credentials.user.clone(), digest);
+        } else if let Some(decoy) = &self.decoy
+            && user.is_none_or(|hash| hash.cost() != decoy.cost())
+        {
+            let _ = std::hint::black_box(decoy.verify(password));
         }
         is_right
     }
@@ -133,7 +145,11 @@ impl Credentials {
         if !scheme.eq_ignore_ascii_case(b"basic ") {
             return None;
         }
-        let decoded = base64(encoded.trim_ascii())?;
+        let decoded = BASE64.decode(encoded.trim_ascii()).ok()?;
+        // RFC 7617 §2
+        if decoded.iter().any(u8::is_ascii_control) {
+            return None;
+        }
         let colon = decoded.iter().position(|&byte| byte == b':')?;
         Some(Self {
             user: decoded[..colon].into(),
@@ -167,36 +183,11 @@ fn random_key() -> [u8; 32] {
     key
 }
 
-/// RFC 4648 §4, with or without its padding.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let digits = text
-        .strip_suffix(b"==")
-        .or(text.strip_suffix(b"="))
-        .unwrap_or(text);
-    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for &digit in group {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let missing = u32::try_from(4 - group.len()).ok()?;
-        let [_, decoded @ ..] = (bits << (6 * missing)).to_be_bytes();
-        // One digit alone is no byte.
-        if group.len() < 2 {
-            return None;
-        }
-        bytes.extend_from_slice(&decoded[..group.len() - 1]);
-    }
-    Some(bytes)
-}
+/// RFC 4648 §4; some clients leave out the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 impl std::fmt::Debug for Passwords {
     /// Nothing of what is secret.

@@ -91,6 +91,7 @@ fn a_malformed_line_is_named_and_tells_no_secret() {
             "the most",
         ),
         ("alice:$6$salt$short", "incomplete"),
+        ("alice:$apr1$abcdefgh$short", "incomplete"),
         (
             "alice:$6$rounds=999999999$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1",
             "rounds",
@@ -138,6 +139,8 @@ fn credentials_are_what_a_client_encodes() {
         ("Basic YTpi!", None),
         ("Basic YTpiY", None),
         ("Bearer YTpi", None),
+        ("Basic YTpiAGI=", None),
+        ("Basic YQo6Yg==", None),
         ("", None),
     ] {
         let found = Credentials::parse(value.as_bytes());

@@ -13,6 +13,7 @@ const BARE_CR: &str = "a CR stands without its LF (RFC 9112 §2.2)";
 #[derive(Debug, Default)]
 pub struct RequestLine {
     text: Vec<u8>,
+    length: usize,
     ended: bool,
 }
 
@@ -25,9 +26,9 @@ impl RequestLine {
         &self.text
     }
 
-    /// Whether its end came.
-    pub fn has_ended(&self) -> bool {
-        self.ended
+    /// Whether it is longer than so many bytes, as far as it came, or has not come to its end.
+    pub fn is_longer_than(&self, most: usize) -> bool {
+        !self.ended || self.length > most
     }
 
     /// Takes the next bytes of the head.
@@ -36,7 +37,7 @@ impl RequestLine {
             return;
         }
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let empty_lines = if self.text.is_empty() {
+        let empty_lines = if self.length == 0 {
             bytes.iter().take_while(|byte| is_end(byte)).count()
         } else {
             0
@@ -44,9 +45,10 @@ impl RequestLine {
         let rest = &bytes[empty_lines..];
         let end = rest.iter().position(is_end);
         self.ended = end.is_some();
+        let length = end.unwrap_or(rest.len());
+        self.length += length;
         let room = LONGEST_LINE - self.text.len();
-        let length = end.unwrap_or(rest.len()).min(room);
-        self.text.extend_from_slice(&rest[..length]);
+        self.text.extend_from_slice(&rest[..length.min(room)]);
     }
 }
 
@@ -72,6 +74,7 @@ impl Head {
     ) -> Result<Option<(usize, Length)>, Violation> {
         if self.earlier.is_empty() {
             line.text.clear();
+            line.length = 0;
             line.ended = false;
         }
         line.feed(bytes);
@@ -127,7 +130,12 @@ fn length(head: &[u8]) -> Result<Length, Violation> {
         .split(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
         .skip_while(|line| line.is_empty());
-    if has_other_version(lines.next().unwrap_or_default()) {
+    let request_line = lines.next().unwrap_or_default();
+    if request_line.contains(&b'#') {
+        let reason = "the target has a fragment (RFC 9112 §3.2)";
+        return Err(Violation::bad_request(reason));
+    }
+    if has_other_version(request_line) {
         return Err(Violation {
             status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             ..Violation::bad_request("another version of HTTP")

@@ -60,6 +60,11 @@ impl Framing {
         &self.line
     }
 
+    /// Whether a head is next, or has begun.
+    pub fn is_at_head(&self) -> bool {
+        matches!(self.section, Section::Head(_))
+    }
+
     /// How many of the bytes that came next belong to the section of the stream that has begun: a
     /// head, or the content of a request. Never 0 for bytes, and to be asked again for what is
     /// beyond.
