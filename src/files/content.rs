@@ -17,7 +17,7 @@ use crate::{
     fs::{Metadata, OpenError, Opened, Version, Wait},
     semantics::{
         failure::{Cause, Failure},
-        validator::{EntityTag, FileState, Validators},
+        validator::{EntityTag, FileState, SETTLED, Validators},
     },
 };
 
@@ -27,6 +27,9 @@ pub(super) const IN_MEMORY: u64 = 64 * 1024;
 
 /// How long nobody must have written to a file for it to be sent from the kernel's memory.
 const RESTING: Duration = Duration::from_secs(2);
+
+/// How often a large file is waited for that was changed just now.
+const SETTLING: usize = 3;
 
 /// How often a file is read, or an answer begun, again because somebody wrote to it meanwhile.
 const ATTEMPTS: usize = 16;
@@ -69,6 +72,7 @@ impl Content {
 
     async fn of_file(file: Arc<OwnedFd>, metadata: Metadata) -> Result<Self, Failure> {
         if metadata.size > IN_MEMORY {
+            let metadata = settled(&file, metadata).await?;
             return Ok(Self::described(file, &metadata));
         }
         Self::in_memory(file, metadata).await
@@ -203,6 +207,21 @@ impl Content {
     pub fn source(&self) -> (Arc<OwnedFd>, Version) {
         (Arc::clone(&self.file), self.version)
     }
+}
+
+/// The metadata of a large file when its state tells its version, which takes a moment after a change.
+/// A file that somebody writes to all the time is not waited for.
+async fn settled(file: &OwnedFd, mut metadata: Metadata) -> Result<Metadata, Failure> {
+    for _ in 0..SETTLING {
+        let now = SystemTime::now();
+        let state = state(&metadata);
+        let Some(rest) = state.age(now).and_then(|age| SETTLED.checked_sub(age)) else {
+            break;
+        };
+        tokio::time::sleep(rest + Duration::from_millis(1)).await;
+        metadata = look(file)?;
+    }
+    Ok(metadata)
 }
 
 fn state(metadata: &Metadata) -> FileState {

@@ -47,7 +47,7 @@ pub struct FileState {
 
 /// How far the time of a file's last change must lie back before every later change has another
 /// time: two ticks of the coarsest clock that kernels have kept for files.
-const SETTLED: Duration = Duration::from_millis(20);
+pub const SETTLED: Duration = Duration::from_millis(20);
 
 impl FileState {
     /// Whether another change of the file would be seen in its state. A file that was changed within

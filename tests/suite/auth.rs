@@ -170,3 +170,66 @@ fn a_file_of_passwords_with_a_slip_is_told_with_its_line() {
         "{said}"
     );
 }
+
+#[test]
+fn of_two_credentials_none_counts() {
+    let server = site();
+    let (right, wrong) = (basic("alice", "secret"), basic("alice", "wrong"));
+    for fields in [
+        format!("{right}{wrong}"),
+        format!("{wrong}{right}"),
+        format!("{right}{right}"),
+    ] {
+        assert_eq!(
+            get(&server, "/private/b.txt", &fields).status(),
+            401,
+            "{fields}"
+        );
+    }
+}
+
+#[test]
+fn an_index_and_its_directory_may_ask_for_different_passwords() {
+    let site = Site::new()
+        .file("open/index.html", "behind an open directory")
+        .file("both/index.html", "behind both")
+        .file("401.html", "ours");
+    fs::write(site.directory().join("users"), format!("{ALICE}{BOB}")).unwrap();
+    fs::write(site.directory().join("bob"), BOB).unwrap();
+    let config = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+         error-page = { 401 = \"/401.html\" }\n\
+         [site.a.path.\"/open/index.html\"]\nauth = { basic = \"users\" }\n\
+         [site.a.path.\"/both/\"]\nauth = { basic = \"users\" }\n\
+         [site.a.path.\"/both/index.html\"]\nauth = { basic = \"bob\" }\n";
+    let server = site.configured(config);
+    // Each for the first time.
+    let fields = basic("bob", "secret");
+    assert_eq!(
+        get(&server, "/open/", &fields).text(),
+        "behind an open directory"
+    );
+    assert_eq!(get(&server, "/both/", &fields).text(), "behind both");
+    assert_eq!(
+        get(&server, "/both/", &basic("alice", "secret")).status(),
+        401
+    );
+    for fields in [
+        String::new(),
+        basic("bob", "secret").replace("Ym9", "Ym8"),
+        basic("alice", "wrong"),
+    ] {
+        let refused = get(&server, "/open/", &fields);
+        assert_eq!(
+            (refused.status(), &*refused.text()),
+            (401, "ours"),
+            "{fields}"
+        );
+    }
+    let config = server.site().directory().join("pywebd.toml");
+    let config = config.to_str().unwrap();
+    let explained = Server::run(&["explain", "http://x/open/", "--config", config]).stdout;
+    assert!(
+        explained.contains("/open/index.html") && explained.contains("a password is needed"),
+        "{explained}"
+    );
+}

@@ -288,3 +288,43 @@ fn a_client_of_http_1_0_gets_a_coding_that_ends_with_the_connection() {
     assert_eq!(response.field("transfer-encoding"), None);
     assert_eq!(decoded(&response).len(), text().len() * 40);
 }
+
+#[test]
+fn an_empty_sibling_is_not_sent_for_a_file_that_has_content() {
+    let server = Site::new()
+        .file("b.txt", "not empty")
+        .file("b.txt.gz", "")
+        .serve();
+    touch(&server, "b.txt", 3600);
+    assert_eq!(get(&server, "/b.txt", "gzip").text(), "not empty");
+}
+
+#[test]
+fn there_are_only_so_many_encoders_and_then_files_come_as_they_are() {
+    let server = Site::new().file("large.txt", noise(12 << 20)).serve();
+    let request = "GET /large.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n";
+    // A head that says `gzip` has taken one, and keeps it while nobody reads.
+    let mut readers: Vec<_> = (0..80).map(|_| server.connect()).collect();
+    let mut coded = 0;
+    for reader in &mut readers {
+        reader.send(request);
+        let head = reader.read_until(b"\r\n\r\n");
+        let head = String::from_utf8_lossy(&head).into_owned();
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.contains("vary: accept-encoding"),
+            "{head}"
+        );
+        coded += usize::from(head.contains("content-encoding: gzip"));
+    }
+    assert_eq!(coded, 64);
+}
+
+/// Text that does not shrink much.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b' ' + u8::try_from(state >> 24).unwrap() % 95
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}

@@ -174,6 +174,16 @@ fn what_cannot_be_done_has_its_status() {
             "GET ftp://x/a HTTP/1.1\r\nHost: x\r\n\r\n".into(),
             400,
         ),
+        (
+            "9112 3.2",
+            "GET /a.txt#part HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "9110 10.1.1",
+            "GET /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nExpect: tea\r\n\r\n".into(),
+            417,
+        ),
         ("9112 3", "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n".into(), 400),
         (
             "9112 3",
@@ -190,7 +200,7 @@ fn what_cannot_be_done_has_its_status() {
             "G(T /a.txt HTTP/1.1\r\nHost: x\r\n\r\n".into(),
             400,
         ),
-    ] as [(&str, String, u16); 19]
+    ] as [(&str, String, u16); 21]
     {
         let shown = &request[..request.len().min(80)];
         let mut connection = server.connect();
@@ -324,5 +334,53 @@ fn content_that_nobody_wants_is_drained_or_ends_the_connection() {
         let answers = answer.matches("HTTP/1.1 ").count();
         let next = answer.matches("HTTP/1.1 404 ").count();
         assert!(answers == 1 || next == 1, "{length}: {answer}");
+    }
+}
+
+#[test]
+fn a_fault_within_content_ends_the_content_and_adds_nothing_to_it() {
+    let server = site();
+    for (first, second) in [
+        ("10\r\n12345678", "90123456\nX"),
+        ("5;a", "\nhello\r\n0\r\n\r\n"),
+        ("5\r\nhello\r\n", "x\r\n"),
+        ("0\r\nTrailer: x", "\n\r\n"),
+    ] {
+        let mut connection = server.connect();
+        connection.send(format!(
+            "POST /cgi-bin/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{first}"
+        ));
+        // Until the first part has been read on its own.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        connection.send(second);
+        let response = connection.response();
+        assert_eq!(
+            response.status(),
+            400,
+            "{first:?} {second:?}: {}",
+            response.text()
+        );
+        assert!(connection.read_to_end().is_empty());
+    }
+}
+
+#[test]
+fn a_target_that_is_too_long_is_414_in_one_piece_and_in_many() {
+    let server = site();
+    for length in [33_000, 40_000, 60_000] {
+        for step in [4_000, 100_000] {
+            let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length));
+            let mut connection = server.connect();
+            for piece in request.as_bytes().chunks(step) {
+                if !connection.try_send(piece) {
+                    break;
+                }
+            }
+            assert_eq!(
+                connection.response().status(),
+                414,
+                "{length} in pieces of {step}"
+            );
+        }
     }
 }

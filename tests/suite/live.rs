@@ -103,13 +103,18 @@ fn a_file_that_is_removed_or_made_unreadable_goes_on_as_it_was() {
 #[test]
 fn a_file_that_is_written_to_ends_the_connection_and_never_the_content() {
     type Change = fn(&fs::File);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("truncated", |file| file.set_len(1024).unwrap()),
         ("grown", |file| {
             file.write_all_at(b"bbbb", LARGE as u64).unwrap();
         }),
         ("overwritten at its end", |file| {
             file.write_all_at(b"bbbb", LARGE as u64 - 4).unwrap();
+        }),
+        ("overwritten and its time set back", |file| {
+            let time = file.metadata().unwrap().modified().unwrap();
+            file.write_all_at(&vec![b'b'; LARGE], 0).unwrap();
+            file.set_modified(time).unwrap();
         }),
         ("rewritten", |file| {
             file.set_len(0).unwrap();

@@ -288,3 +288,23 @@ fn a_path_of_many_directories_costs_little() {
         assert_eq!(deep(&server), 404);
     }
 }
+
+#[test]
+fn what_fails_before_a_file_is_looked_at_has_the_pages_of_the_site_too() {
+    let server = Site::new().file("ours.html", "ours").configured(&format!(
+        "limits.request-body-size = \"1K\"\n{SITE}[site.a.error-page]\n413 = \"/ours.html\"\n\
+         417 = \"/ours.html\"\n501 = \"/ours.html\"\n"
+    ));
+    let content = "x".repeat(2000);
+    for (method, fields, content, status) in [
+        ("POST", "", &*content, 413),
+        ("GET", "Expect: tea\r\n", "", 417),
+        ("FROB", "", "", 501),
+    ] {
+        let response = server.request(method, "/ours.html", fields, content);
+        // This client is trusted: of what the server cannot do it is told why.
+        let text = if status < 500 { "ours" } else { "FROB" };
+        assert_eq!(response.status(), status);
+        assert!(response.text().contains(text), "{}", response.text());
+    }
+}
