@@ -136,17 +136,17 @@ fn verdict(
     };
     let site = &snapshot[decision.site];
     match &decision.outcome {
-        Ok(Resource::Files(_)) => Verdict::plain(Some(200), "it is served".to_owned()),
+        Ok(Resource::Files { .. }) => Verdict::plain(Some(200), "it is served".to_owned()),
         Ok(Resource::Redirect { location, status }) => {
             Verdict::plain(Some(status.as_u16()), format!("redirected to {location}"))
         }
-        Ok(Resource::Script(script)) => {
+        Ok(Resource::Script { route, script }) => {
             let facts = Facts {
                 head,
                 target,
                 connection: &connection,
                 script,
-                options: decision.scripts(site).1,
+                options: site.routes.programs(*route),
                 document_root: site.root.path(),
                 user: None,
             };

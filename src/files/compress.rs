@@ -122,14 +122,11 @@ struct Work {
 }
 
 /// A place among the encoders that are kept; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place(#[allow(dead_code)] SemaphorePermit<'static>);
+pub(super) type Place = SemaphorePermit<'static>;
 
-impl Place {
-    /// A place, if there is one.
-    pub fn take() -> Option<Self> {
-        ENCODERS.try_acquire().ok().map(Self)
-    }
+/// A place, if there is one.
+pub(super) fn place() -> Option<Place> {
+    ENCODERS.try_acquire().ok()
 }
 
 impl Encoded {

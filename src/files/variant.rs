@@ -6,7 +6,12 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, request::Parts};
 
 use crate::{
-    files::{Options, compress::Place, content::IN_MEMORY, media_type::essence},
+    files::{
+        Options,
+        compress::{self, Place},
+        content::IN_MEMORY,
+        media_type::essence,
+    },
     fs::{Kind, Metadata, OpenError, Opened, Wait},
     semantics::{
         coding::{Acceptable, Coding},
@@ -84,7 +89,7 @@ pub(super) async fn choose(
         let size = file.metadata.size;
         if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
             let is_large = size > IN_MEMORY;
-            let place = is_large.then(Place::take).flatten();
+            let place = is_large.then(compress::place).flatten();
             if !is_large || place.is_some() {
                 return Ok(Choice {
                     place,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::{
-    cgi::{self, locate::Script},
+    cgi,
     files::{self, Found},
     fs::Wait,
     semantics::{
@@ -126,10 +126,9 @@ fn canonical(site: &Site, question: Question<'_>) -> Option<Resource> {
     }
     let port = authority.port.map(|port| format!(":{port}"));
     let port = port.unwrap_or_default();
-    let query = question.query.map(|query| format!("?{query}"));
-    let (path, query) = (question.path.to_uri(), query.unwrap_or_default());
+    let location = format!("http://{canonical}{port}{}", question.path.to_uri());
     Some(Resource::Redirect {
-        location: format!("http://{canonical}{port}{path}{query}"),
+        location: with_query(location, question.query),
         status: StatusCode::MOVED_PERMANENTLY,
     })
 }
@@ -159,29 +158,23 @@ impl Walk<'_> {
                 status: redirect.status,
             }),
             Action::Files(options) => {
-                let found = file(options, question, self.wait)?;
-                let Resource::Files(Found::File {
-                    own_path: Some(path),
-                    ..
-                }) = &found
-                else {
-                    return Ok(found);
+                let resource = self.file(options, question)?;
+                let Some(path) = own_path(&resource) else {
+                    return Ok(resource);
                 };
                 // An index is reached under its own rule: one that denies it is not passed by.
                 let own = self.site.routes.find(path.as_bytes());
                 if matches!(self.site.routes[own].action, Action::Redirect(_)) {
                     // It leads away from its name, very likely to here.
-                    return Ok(found);
+                    return Ok(resource);
                 }
                 if self.turn_to(own, question, trace)? {
-                    let question = Question { path, ..question };
-                    return own_resource(self.rule(), question, self.wait);
+                    return self.own_resource(Question { path, ..question });
                 }
-                Ok(found)
+                Ok(resource)
             }
             Action::Cgi(options) => {
-                let path = question.path.as_bytes();
-                let script = cgi::locate::locate(options, path, self.wait)?;
+                let script = cgi::locate::locate(options, question.path.as_bytes(), self.wait)?;
                 // The same for a script with a path that goes on after its name.
                 let own = self.site.routes.find(&script.name);
                 if self.turn_to(own, question, trace)?
@@ -189,8 +182,46 @@ impl Walk<'_> {
                 {
                     return Err(denied(self.rule()));
                 }
-                Ok(Resource::Script(script))
+                let route = self.route;
+                Ok(Resource::Script { route, script })
             }
+        }
+    }
+
+    fn file(&self, options: &files::Options, question: Question<'_>) -> Result<Resource, Stop> {
+        files::admit(question.method)?;
+        let route = self.route;
+        match files::locate(options, question.path, self.wait) {
+            Ok(found) => Ok(Resource::Files { route, found }),
+            Err(files::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
+            Err(files::LocateError::WouldWait) => Err(Stop::WouldWait),
+            Err(files::LocateError::MissingSlash) => Ok(Resource::Redirect {
+                location: with_query(question.path.to_uri() + "/", question.query),
+                status: StatusCode::MOVED_PERMANENTLY,
+            }),
+        }
+    }
+
+    /// What an index's own rule makes of it.
+    fn own_resource(&self, question: Question<'_>) -> Result<Resource, Stop> {
+        let route = self.route;
+        match &self.rule().action {
+            Action::Files(options) => {
+                let mut resource = self.file(options, question)?;
+                if let Resource::Files {
+                    found: Found::File { own_path, .. },
+                    ..
+                } = &mut resource
+                {
+                    *own_path = Some(question.path.clone().into_owned());
+                }
+                Ok(resource)
+            }
+            Action::Cgi(options) => {
+                let script = cgi::locate::locate(options, question.path.as_bytes(), self.wait)?;
+                Ok(Resource::Script { route, script })
+            }
+            Action::Deny | Action::Redirect(_) => Err(denied(self.rule())),
         }
     }
 
@@ -213,21 +244,14 @@ impl Walk<'_> {
     }
 }
 
-/// What an index's own rule makes of it.
-fn own_resource(route: &Route, question: Question<'_>, wait: Wait) -> Result<Resource, Stop> {
-    match &route.action {
-        Action::Files(options) => {
-            let mut found = file(options, question, wait)?;
-            if let Resource::Files(Found::File { own_path, .. }) = &mut found {
-                *own_path = Some(question.path.clone().into_owned());
-            }
-            Ok(found)
-        }
-        Action::Cgi(options) => {
-            let script = cgi::locate::locate(options, question.path.as_bytes(), wait)?;
-            Ok(Resource::Script(script))
-        }
-        Action::Deny | Action::Redirect(_) => Err(denied(route)),
+/// The path of a file that was found by another one.
+fn own_path(resource: &Resource) -> Option<&Path<'static>> {
+    match resource {
+        Resource::Files {
+            found: Found::File { own_path, .. },
+            ..
+        } => own_path.as_ref(),
+        _ => None,
     }
 }
 
@@ -266,21 +290,13 @@ fn admit(
     }
 }
 
-fn file(options: &files::Options, question: Question<'_>, wait: Wait) -> Result<Resource, Stop> {
-    files::admit(question.method)?;
-    match files::locate(options, question.path, wait) {
-        Ok(found) => Ok(Resource::Files(found)),
-        Err(files::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
-        Err(files::LocateError::WouldWait) => Err(Stop::WouldWait),
-        Err(files::LocateError::MissingSlash) => {
-            let query = question.query.map(|query| format!("?{query}"));
-            let (path, query) = (question.path.to_uri(), query.unwrap_or_default());
-            Ok(Resource::Redirect {
-                location: format!("{path}/{query}"),
-                status: StatusCode::MOVED_PERMANENTLY,
-            })
-        }
+/// A reference with the query of the request.
+fn with_query(mut location: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
     }
+    location
 }
 
 fn denied(route: &Route) -> Stop {
@@ -328,7 +344,7 @@ fn route_step(route: &Route) -> Step {
 
 fn resource_step(decision: &Decision, site: &Site, path: &Path<'_>) -> Step {
     let finding = match &decision.outcome {
-        Ok(Resource::Files(found)) => {
+        Ok(Resource::Files { route, found }) => {
             let (kind, path) = match found {
                 Found::File {
                     media_type,
@@ -336,17 +352,15 @@ fn resource_step(decision: &Decision, site: &Site, path: &Path<'_>) -> Step {
                     ..
                 } => {
                     let media_type = media_type.to_str().unwrap_or("?");
-                    (
-                        format!("file, {media_type}"),
-                        own_path.as_ref().unwrap_or(path),
-                    )
+                    let path = own_path.as_ref().unwrap_or(path);
+                    (format!("file, {media_type}"), path)
                 }
                 Found::Directory(_) => ("directory, listed".to_owned(), path),
             };
-            let file = decision.files(site).place.absolute(path.as_bytes());
+            let file = site.routes.files(*route).place.absolute(path.as_bytes());
             format!("{kind}: {}", file.display())
         }
-        Ok(Resource::Script(Script { file, .. })) => format!("script: {}", file.display()),
+        Ok(Resource::Script { script, .. }) => format!("script: {}", script.file.display()),
         Ok(Resource::Redirect { location, status }) => format!("{status} to {location}"),
         Err(failure) => failure.to_string(),
     };

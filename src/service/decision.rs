@@ -3,10 +3,10 @@
 use http::StatusCode;
 
 use crate::{
-    cgi::{self, locate::Script},
-    files::{self, Found},
+    cgi::locate::Script,
+    files::Found,
     semantics::failure::Failure,
-    site::{Action, Route, RouteId, Site, SiteId, auth::User},
+    site::{RouteId, SiteId, auth::User},
 };
 
 /// Which site, and what is there.
@@ -14,8 +14,7 @@ use crate::{
 pub struct Decision {
     /// The site.
     pub site: SiteId,
-    /// The route that says how the resource is answered with; none where the whole site is
-    /// elsewhere.
+    /// The route that decided; none where the whole site is elsewhere.
     pub route: Option<RouteId>,
     /// The user, where a password was asked for.
     pub user: Option<User>,
@@ -27,9 +26,19 @@ pub struct Decision {
 #[derive(Debug)]
 pub enum Resource {
     /// A file or a directory to list.
-    Files(Found),
+    Files {
+        /// The route, one for files, that says how.
+        route: RouteId,
+        /// What was found.
+        found: Found,
+    },
     /// A program to run.
-    Script(Script),
+    Script {
+        /// The route, one for programs, that says how.
+        route: RouteId,
+        /// The program.
+        script: Script,
+    },
     /// Another place.
     Redirect {
         /// Where: a URI reference.
@@ -37,29 +46,6 @@ pub enum Resource {
         /// 301, 302, 303, 307 or 308.
         status: StatusCode,
     },
-}
-
-impl Decision {
-    /// What the route of a file says about files.
-    pub fn files<'s>(&self, site: &'s Site) -> &'s files::Options {
-        match self.route(site).map(|route| &route.action) {
-            Some(Action::Files(options)) => options,
-            _ => unreachable!("only a route for files leads to a file"),
-        }
-    }
-
-    /// The route of a script, and what it says about running it.
-    pub fn scripts<'s>(&self, site: &'s Site) -> (&'s Route, &'s cgi::Options) {
-        match self.route(site).map(|route| (route, &route.action)) {
-            Some((route, Action::Cgi(options))) => (route, options),
-            _ => unreachable!("only a `cgi` route leads to a script"),
-        }
-    }
-
-    /// The route.
-    pub fn route<'s>(&self, site: &'s Site) -> Option<&'s Route> {
-        self.route.map(|id| &site.routes[id])
-    }
 }
 
 /// One thing that was considered on the way, for `pywebd explain`.

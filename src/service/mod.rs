@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 
 use crate::{
     body::Body,
-    cgi::{self, Gateway, ScriptRequest, locate::Script},
+    cgi::{self, Gateway, ScriptRequest},
     files,
     fs::Wait,
     records::{Pending, Sink},
@@ -153,15 +153,25 @@ impl Exchange<'_> {
             expectation(head)?;
             asked.content.admit()?;
             let site = &self.snapshot[decision.site];
-            let name = || Arc::clone(&site.name);
-            self.pending.note(|outcome| outcome.site = Some(name()));
-            let script = match &decision.outcome {
-                Ok(Resource::Files(_)) => return file(decision, site, &target, &asked.head).await,
-                Ok(Resource::Redirect { location, status }) => return redirect(location, *status),
-                Ok(Resource::Script(script)) => script,
-                Err(failure) => return Err(failure.clone()),
+            let (route, script) = match decision.outcome? {
+                Resource::Redirect { location, status } => return redirect(&location, status),
+                Resource::Files { route, found } => {
+                    let options = site.routes.files(route);
+                    return files::respond(found, options, &target.path, &asked.head).await;
+                }
+                Resource::Script { route, script } => (route, script),
             };
-            let request = self.script_request(&decision, script, &asked.head, &target);
+            let request = ScriptRequest {
+                script: &script,
+                options: site.routes.programs(route),
+                key: &site.routes[route].text,
+                site: &site.name,
+                document_root: site.root.path(),
+                head: &asked.head,
+                target: &target,
+                user: decision.user.as_ref().map(|user| &*user.0),
+                pending: self.pending,
+            };
             match self.run(request, asked.content, site).await? {
                 cgi::Answer::Response(response) => return Ok(attend(response, self.origin)),
                 cgi::Answer::LocalRedirect(reference) => {
@@ -188,28 +198,6 @@ impl Exchange<'_> {
         Content::new(incoming, size, timeout, state)
     }
 
-    fn script_request<'r>(
-        &'r self,
-        decision: &'r Decision,
-        script: &'r Script,
-        head: &'r Parts,
-        target: &'r Target<'r>,
-    ) -> ScriptRequest<'r> {
-        let site = &self.snapshot[decision.site];
-        let (route, options) = decision.scripts(site);
-        ScriptRequest {
-            script,
-            options,
-            key: &route.text,
-            site: &site.name,
-            document_root: site.root.path(),
-            head,
-            target,
-            user: decision.user.as_ref().map(|user| &*user.0),
-            pending: self.pending,
-        }
-    }
-
     /// Runs a script for as long as its client is there.
     async fn run(
         &self,
@@ -224,20 +212,6 @@ impl Exchange<'_> {
                 Err(client_left())
             }
         }
-    }
-}
-
-/// Answers with what was found below a root.
-async fn file(
-    decision: Decision,
-    site: &Site,
-    target: &Target<'_>,
-    head: &Parts,
-) -> Result<Response<Body>, Failure> {
-    let options = decision.files(site);
-    match decision.outcome? {
-        Resource::Files(found) => files::respond(found, options, &target.path, head).await,
-        _ => unreachable!("the caller has seen a file"),
     }
 }
 
@@ -278,19 +252,13 @@ impl Exchange<'_> {
             };
             match decided {
                 Ok(decision) => {
-                    *reached = Reached {
-                        site: Some(decision.site),
-                        route: decision.route,
-                    };
+                    self.reach(decision.site, decision.route, reached);
                     return Ok(decision);
                 }
                 Err(Undecided::NoSite(failure)) => return Err(failure),
                 Err(Undecided::WouldWait) => wait = Wait::Allowed,
                 Err(Undecided::Unverified(site, route, unverified)) => {
-                    *reached = Reached {
-                        site: Some(site),
-                        route: Some(route),
-                    };
+                    self.reach(site, Some(route), reached);
                     refusal = Some(unverified.refusal());
                     self.unlock(unverified).await?;
                 }
@@ -299,6 +267,16 @@ impl Exchange<'_> {
         // Another request of the user shows another password, which takes the place of this one.
         let changing = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, Cause::TooManyPasswords);
         Err(refusal.unwrap_or_else(changing))
+    }
+
+    /// Notes how far the request came, also for its record.
+    fn reach(&self, site: SiteId, route: Option<RouteId>, reached: &mut Reached) {
+        let name = Arc::clone(&self.snapshot[site].name);
+        self.pending.note(|outcome| outcome.site = Some(name));
+        *reached = Reached {
+            site: Some(site),
+            route,
+        };
     }
 
     /// Decides on a thread that may wait.

@@ -202,6 +202,30 @@ impl Routes {
         }
     }
 
+    /// What a route for files says.
+    ///
+    /// # Panics
+    ///
+    /// When the route is for something else: whoever asks has decided by its action.
+    pub fn files(&self, id: RouteId) -> &files::Options {
+        match &self[id].action {
+            Action::Files(options) => options,
+            _ => unreachable!("the route is one for files"),
+        }
+    }
+
+    /// What a route for programs says.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::files`].
+    pub fn programs(&self, id: RouteId) -> &cgi::Options {
+        match &self[id].action {
+            Action::Cgi(options) => options,
+            _ => unreachable!("the route is one for programs"),
+        }
+    }
+
     /// The route whose key is written so.
     pub fn keyed(&self, text: &str) -> Option<&Route> {
         self.all.iter().find(|route| &*route.text == text)
