@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use http::StatusCode;
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::{
+    fs::SeekFrom,
+    io::{Errno, ReadWriteFlags},
+};
 
 use crate::{
     body::{Body, FileContent, Piece, Way},
@@ -72,8 +75,7 @@ impl Content {
 
     async fn of_file(file: Arc<OwnedFd>, metadata: Metadata) -> Result<Self, Failure> {
         if metadata.size > IN_MEMORY {
-            let metadata = settled(&file, metadata).await?;
-            return Ok(Self::described(file, &metadata));
+            return Self::described(file, metadata).await;
         }
         Self::in_memory(file, metadata).await
     }
@@ -98,20 +100,21 @@ impl Content {
     }
 
     /// The content of a large file, which is not read: only its state is known.
-    fn described(file: Arc<OwnedFd>, metadata: &Metadata) -> Self {
+    async fn described(file: Arc<OwnedFd>, metadata: Metadata) -> Result<Self, Failure> {
+        let metadata = settled(&file, metadata).await?;
+        let is_resting = wait_for_writers(&file, &metadata).await;
         let now = SystemTime::now();
-        let tag = EntityTag::of_state(&state(metadata), now);
+        let tag = EntityTag::of_state(&state(&metadata), now);
         let validators = Validators::new(tag, metadata.modified, now);
-        let is_resting = state(metadata).age(now).is_some_and(|age| age > RESTING);
         let way = if is_resting {
             Way::Sendfile
         } else {
             Way::Copied
         };
-        Self {
+        Ok(Self {
             way,
-            ..Self::new(file, metadata, validators, None)
-        }
+            ..Self::new(file, &metadata, validators, None)
+        })
     }
 
     /// The content of a small file: what was read while the file stayed the same. Where its state may
@@ -119,6 +122,7 @@ impl Content {
     async fn in_memory(file: Arc<OwnedFd>, mut metadata: Metadata) -> Result<Self, Failure> {
         let mut before: Option<Bytes> = None;
         for _ in 0..ATTEMPTS {
+            wait_for_writers(&file, &metadata).await;
             let bytes = match read_at(&file, 0..metadata.size).await {
                 Ok(bytes) => Some(bytes),
                 Err(ReadError::Changed) => None,
@@ -138,7 +142,7 @@ impl Content {
             }
             metadata = after;
             if metadata.size > IN_MEMORY {
-                return Ok(Self::described(file, &metadata));
+                return Self::described(file, metadata).await;
             }
         }
         Err(changing())
@@ -222,6 +226,25 @@ async fn settled(file: &OwnedFd, mut metadata: Metadata) -> Result<Metadata, Fai
         metadata = look(file)?;
     }
     Ok(metadata)
+}
+
+/// Waits until nobody writes to a file any more who began before the file had this metadata. Returns
+/// whether the file rests, so that there was nothing to wait for.
+///
+/// The times of a file change when a write begins, and its content until the write ends: what is
+/// read in between belongs to no version. Writers hold the file's lock in the kernel (`i_rwsem`), for
+/// which a look for data in the file waits; where a filesystem does without it there, such as XFS,
+/// its reads themselves wait.
+async fn wait_for_writers(file: &Arc<OwnedFd>, metadata: &Metadata) -> bool {
+    let age = state(metadata).age(SystemTime::now());
+    let is_resting = age.is_some_and(|age| age > RESTING);
+    if !is_resting {
+        let file = Arc::clone(file);
+        // A file without data has no answer to give, and a filesystem may have none.
+        let look = move || rustix::fs::seek(&*file, SeekFrom::Data(0)).ok();
+        let _ = tokio::task::spawn_blocking(look).await;
+    }
+    is_resting
 }
 
 fn state(metadata: &Metadata) -> FileState {
