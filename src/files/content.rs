@@ -32,7 +32,7 @@ pub(super) const IN_MEMORY: u64 = 64 * 1024;
 const RESTING: Duration = Duration::from_secs(2);
 
 /// How often a large file is waited for that was changed just now.
-const SETTLING: usize = 3;
+const SETTLING: usize = 1;
 
 /// How often a file is read, or an answer begun, again because somebody wrote to it meanwhile.
 const ATTEMPTS: usize = 16;

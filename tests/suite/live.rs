@@ -164,7 +164,7 @@ fn readers_never_see_a_mixture_while_a_file_is_rewritten() {
             });
             let _end = OnDrop(&ended);
             let mut whole = 0;
-            for _ in 0..400 {
+            for _ in 0..300 {
                 let mut connection = server.connect();
                 connection.send("GET /a.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
                 let answer = connection.read_to_end();
