@@ -181,19 +181,26 @@ pub(super) struct Serving<'r> {
     pub types: &'r BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
-impl Site {
-    /// What it says about how answers look.
-    pub fn serving(&self) -> Serving<'_> {
-        Serving {
-            auth: &self.auth,
-            cache: &self.cache,
-            compress: &self.compress,
-            error_page: &self.error_page,
-            headers: &self.headers,
-            types: &self.types,
+macro_rules! serving {
+    ($table:ty) => {
+        impl $table {
+            /// What it says about how answers look.
+            pub fn serving(&self) -> Serving<'_> {
+                Serving {
+                    auth: &self.auth,
+                    cache: &self.cache,
+                    compress: &self.compress,
+                    error_page: &self.error_page,
+                    headers: &self.headers,
+                    types: &self.types,
+                }
+            }
         }
-    }
+    };
 }
+
+serving!(Site);
+serving!(PathKey);
 
 /// An array of strings.
 #[derive(Debug, Default, Clone)]
@@ -253,18 +260,6 @@ impl Raw {
 }
 
 impl PathKey {
-    /// What it says about how answers look.
-    pub fn serving(&self) -> Serving<'_> {
-        Serving {
-            auth: &self.auth,
-            cache: &self.cache,
-            compress: &self.compress,
-            error_page: &self.error_page,
-            headers: &self.headers,
-            types: &self.types,
-        }
-    }
-
     fn scripts(env: &[(String, String)]) -> Self {
         let variable = |(name, value): &(String, String)| {
             let name = Spanned::new(NOWHERE, name.clone());

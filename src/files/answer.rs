@@ -17,6 +17,7 @@ use crate::{
     semantics::{
         coding::Coding,
         failure::{Cause, Failure},
+        range::Selection,
         representation::{self, Answer},
         validator::Validators,
     },
@@ -106,21 +107,21 @@ impl<'c> Representation<'c> {
             Answer::PreconditionFailed => {
                 failure(StatusCode::PRECONDITION_FAILED, Cause::PreconditionFailed)
             }
-            Answer::Unsatisfiable => failure(
+            Answer::Content(Selection::Unsatisfiable) => failure(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 Cause::UnsatisfiableRange(size),
             ),
             // No content, whose length could be told (RFC 9110 §15.4.5, §8.6).
             Answer::NotModified => Ok(self.response(StatusCode::NOT_MODIFIED, Body::Empty)),
-            Answer::Whole => self.whole(&head.method).await,
-            Answer::Part(part) => {
+            Answer::Content(Selection::Whole) => self.whole(&head.method).await,
+            Answer::Content(Selection::Part(part)) => {
                 let value = content_range(&part, size);
                 let body = self.content.pieces(vec![Piece::File(part)]).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);
                 insert(response.headers_mut(), header::CONTENT_RANGE, value);
                 Ok(response)
             }
-            Answer::Parts(parts) => {
+            Answer::Content(Selection::Parts(parts)) => {
                 let multipart = multipart(parts, size, self.media_type)?;
                 let body = self.content.pieces(multipart.pieces).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);

@@ -125,11 +125,6 @@ impl Pending {
         &self.0.head
     }
 
-    /// The name of the request's site, once known.
-    pub fn site(&self) -> Option<Arc<str>> {
-        self.0.outcome.borrow().site.clone()
-    }
-
     /// The connection the request came by.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.0.connection

@@ -169,13 +169,19 @@ impl Failure {
     /// 500: the operating system refused something it usually grants. 503 where it has run out of
     /// descriptors or memory, which passes.
     pub fn system(action: &'static str, error: &std::io::Error) -> Self {
-        use rustix::io::Errno;
-        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
-        let status = match Errno::from_io_error(error) {
-            Some(errno) if exhausted.contains(&errno) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = if is_exhausted(error) {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
         };
         let error = error.to_string();
         Self::new(status, Cause::System { action, error })
     }
+}
+
+/// Whether the system has run out of descriptors or memory.
+pub fn is_exhausted(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }

@@ -1,8 +1,6 @@
 //! From a request's fields and a representation to the status and the bytes of the answer
 //! (RFC 9110 §13.2.2 then §14.2).
 
-use std::ops::Range;
-
 use http::{HeaderMap, Method, header::RANGE};
 
 use crate::semantics::{
@@ -15,18 +13,12 @@ use crate::semantics::{
 /// What is sent of a representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// 200 with all of it.
-    Whole,
-    /// 206 with these bytes.
-    Part(Range<u64>),
-    /// 206 with several parts (RFC 9110 §14.6).
-    Parts(Vec<Range<u64>>),
+    /// 200 with all of it, 206 with one part or several (RFC 9110 §14.6), or 416.
+    Content(Selection),
     /// 304 without content.
     NotModified,
     /// 412.
     PreconditionFailed,
-    /// 416.
-    Unsatisfiable,
 }
 
 /// Whether a request asks for a part, which is one of the content as it is, without a coding. A
@@ -49,17 +41,12 @@ pub fn select(
         Judgement::Proceed => {}
     }
     let (Some(length), Some(value)) = (length, fields::single(fields, RANGE)) else {
-        return Answer::Whole;
+        return Answer::Content(Selection::Whole);
     };
     if !asks_for_part(method, fields) || !precondition::range_applies(fields, current) {
-        return Answer::Whole;
+        return Answer::Content(Selection::Whole);
     }
-    match range::select(value.as_bytes(), length) {
-        Selection::Whole => Answer::Whole,
-        Selection::Part(range) => Answer::Part(range),
-        Selection::Parts(ranges) => Answer::Parts(ranges),
-        Selection::Unsatisfiable => Answer::Unsatisfiable,
-    }
+    Answer::Content(range::select(value.as_bytes(), length))
 }
 
 #[cfg(test)]
@@ -71,6 +58,10 @@ mod tests {
 
     use super::*;
     use crate::semantics::validator::EntityTag;
+
+    fn whole() -> Answer {
+        Answer::Content(Selection::Whole)
+    }
 
     fn answer(method: &Method, lines: &[(HeaderName, &'static str)]) -> Answer {
         let fields: HeaderMap = lines
@@ -88,11 +79,20 @@ mod tests {
     #[test]
     fn preconditions_come_before_ranges() {
         for (lines, expected) in [
-            (&[][..], Answer::Whole),
-            (&[(RANGE, "bytes=0-9")], Answer::Part(0..10)),
-            (&[(RANGE, "bytes=100-")], Answer::Unsatisfiable),
-            (&[(RANGE, "bytes=x")], Answer::Whole),
-            (&[(RANGE, "bytes=0-0,5-5")], Answer::Parts(vec![0..1, 5..6])),
+            (&[][..], whole()),
+            (
+                &[(RANGE, "bytes=0-9")],
+                Answer::Content(Selection::Part(0..10)),
+            ),
+            (
+                &[(RANGE, "bytes=100-")],
+                Answer::Content(Selection::Unsatisfiable),
+            ),
+            (&[(RANGE, "bytes=x")], whole()),
+            (
+                &[(RANGE, "bytes=0-0,5-5")],
+                Answer::Content(Selection::Parts(vec![0..1, 5..6])),
+            ),
             (
                 &[(RANGE, "bytes=100-"), (IF_NONE_MATCH, "\"t\"")],
                 Answer::NotModified,
@@ -103,7 +103,7 @@ mod tests {
             ),
             (
                 &[(RANGE, "bytes=0-9"), (IF_MATCH, "\"t\"")],
-                Answer::Part(0..10),
+                Answer::Content(Selection::Part(0..10)),
             ),
         ] {
             assert_eq!(answer(&Method::GET, lines), expected, "{lines:?}");
@@ -113,30 +113,38 @@ mod tests {
     #[test]
     fn if_range_that_does_not_match_makes_it_whole() {
         for (tag, range, expected) in [
-            ("\"t\"", "bytes=0-9", Answer::Part(0..10)),
-            ("\"x\"", "bytes=0-9", Answer::Whole),
-            ("W/\"t\"", "bytes=0-9", Answer::Whole),
-            ("\"x\"", "bytes=100-", Answer::Whole),
-            ("\"t\"", "bytes=100-", Answer::Unsatisfiable),
+            (
+                "\"t\"",
+                "bytes=0-9",
+                Answer::Content(Selection::Part(0..10)),
+            ),
+            ("\"x\"", "bytes=0-9", whole()),
+            ("W/\"t\"", "bytes=0-9", whole()),
+            ("\"x\"", "bytes=100-", whole()),
+            (
+                "\"t\"",
+                "bytes=100-",
+                Answer::Content(Selection::Unsatisfiable),
+            ),
         ] {
             let lines = [(RANGE, range), (IF_RANGE, tag)];
             assert_eq!(answer(&Method::GET, &lines), expected, "{lines:?}");
         }
         let without_range = [(IF_RANGE, "\"x\"")];
-        assert_eq!(answer(&Method::GET, &without_range), Answer::Whole);
+        assert_eq!(answer(&Method::GET, &without_range), whole());
     }
 
     #[test]
     fn a_range_on_several_lines_is_ignored() {
         let lines = [(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")];
-        assert_eq!(answer(&Method::GET, &lines), Answer::Whole);
+        assert_eq!(answer(&Method::GET, &lines), whole());
     }
 
     #[test]
     fn head_ignores_ranges_but_not_preconditions() {
         for (lines, expected) in [
-            (&[(RANGE, "bytes=0-9")][..], Answer::Whole),
-            (&[(RANGE, "bytes=100-")], Answer::Whole),
+            (&[(RANGE, "bytes=0-9")][..], whole()),
+            (&[(RANGE, "bytes=100-")], whole()),
             (&[(IF_NONE_MATCH, "*")], Answer::NotModified),
             (&[(IF_MATCH, "\"x\"")], Answer::PreconditionFailed),
         ] {

@@ -217,6 +217,10 @@ impl Ending<'_> {
                 if let Some(violation) = violation {
                     return Some((Some(violation.status), violation.reason.to_owned()));
                 }
+                if error.is_parse() {
+                    let reason = format!("not a request: {error}");
+                    return Some((Some(StatusCode::BAD_REQUEST), reason));
+                }
                 let reason = format!("the connection broke: {error}");
                 (self.requests == 0).then_some((None, reason))
             }

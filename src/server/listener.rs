@@ -25,6 +25,7 @@ use rustix::{
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::{
+    semantics::failure::is_exhausted,
     server::error::StartError,
     transport::{Address, Listen, Local, Remote, stream::Socket},
 };
@@ -221,13 +222,6 @@ async fn accept_tcp(
         Local(Address::Tcp(local)),
         Remote(Address::Tcp(remote)),
     ))
-}
-
-fn is_exhausted(error: &io::Error) -> bool {
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error
-        .raw_os_error()
-        .is_some_and(|code| exhausted.contains(&Errno::from_raw_os_error(code)))
 }
 
 impl AsFd for Listener {

@@ -30,18 +30,6 @@ impl HeaderRules {
     }
 }
 
-/// Why a field cannot be given by the configuration; none where it can.
-pub fn objection(name: &HeaderName) -> Option<&'static str> {
-    match name.as_str() {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade"
-        | "transfer-encoding" | "content-length" => Some("it frames the message"),
-        "content-range" | "content-encoding" | "accept-ranges" | "etag" | "last-modified"
-        | "date" | "www-authenticate" | "location" | "allow" => Some("the server knows it better"),
-        "content-type" => Some("`types` gives media types to endings"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

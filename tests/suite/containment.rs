@@ -236,7 +236,16 @@ fn what_is_no_regular_file_is_refused_at_once() {
     );
     rustix::fs::mknodat(rustix::fs::CWD, root.join("fifo"), kind, mode, 0).unwrap();
     let _socket = UnixListener::bind(root.join("socket")).unwrap();
-    for target in ["/fifo", "/socket"] {
+    let mut targets = vec!["/fifo", "/socket"];
+    // /dev/zero, which only root can make.
+    let (kind, device) = (
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::makedev(1, 5),
+    );
+    if rustix::fs::mknodat(rustix::fs::CWD, root.join("zero"), kind, mode, device).is_ok() {
+        targets.push("/zero");
+    }
+    for target in targets {
         for method in ["GET", "HEAD"] {
             assert_eq!(
                 server.request(method, target, "", "").status(),
@@ -249,19 +258,25 @@ fn what_is_no_regular_file_is_refused_at_once() {
 
 #[test]
 fn what_cannot_be_read_is_refused() {
-    let server = site();
-    let root = server.site().root();
-    fs::set_permissions(root.join("a.txt"), fs::Permissions::from_mode(0o000)).unwrap();
-    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0o000)).unwrap();
-    // Nothing is unreadable for root.
-    let (file, below) = if rustix::process::geteuid().is_root() {
-        (200, 200)
-    } else {
-        (403, 403)
+    let site = Site::new()
+        .file("a.txt", "inside")
+        .file("d/b.txt", "below")
+        .file("c.txt", "open");
+    let (directory, root) = (site.directory().to_owned(), site.root());
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    assert_eq!(server.get("/a.txt").status(), file);
-    assert_eq!(server.get("/d/b.txt").status(), below);
-    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0o755)).unwrap();
+    allow(&directory, 0o755);
+    allow(&root.join("a.txt"), 0o000);
+    allow(&root.join("d"), 0o000);
+    let arguments = ["serve", root.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let server = Server::start_as_nobody(&directory, &arguments);
+    assert_eq!(server.get("/c.txt").text(), "open");
+    for target in ["/a.txt", "/d/b.txt", "/d/"] {
+        assert_eq!(server.get(target).status(), 403, "{target}");
+    }
+    allow(&root.join("d"), 0o755);
+    assert_eq!(server.get("/d/b.txt").text(), "below");
 }
 
 #[test]

@@ -291,6 +291,7 @@ fn what_follows_an_answer_that_is_still_being_read_is_refused_behind_it() {
     let rest = String::from_utf8_lossy(&rest);
     assert!(rest.starts_with("HTTP/1.1 400 "), "{rest}");
     assert_eq!(rest.matches("HTTP/1.1 ").count(), 1, "{rest}");
+    server.logged(&["\"no request\"", "400"]);
 }
 
 #[test]

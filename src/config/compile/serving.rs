@@ -15,9 +15,9 @@ use crate::{
         sources::{NOWHERE, Span},
         units::{DURATION, Notation},
     },
-    files::Types,
+    files::{Types, media_type::essence},
     semantics::target::Path,
-    site::{ErrorPages, HeaderRules, header_rules::objection},
+    site::{ErrorPages, HeaderRules},
 };
 
 /// Reads the options of a site or of a path key.
@@ -123,6 +123,18 @@ fn header(key: &str, value: &str) -> Result<(String, Header), (Part, Mistake)> {
     Ok((key.to_owned(), header))
 }
 
+/// Why a field cannot be given by the configuration; none where it can.
+fn objection(name: &HeaderName) -> Option<&'static str> {
+    match name.as_str() {
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade"
+        | "transfer-encoding" | "content-length" => Some("it frames the message"),
+        "content-range" | "content-encoding" | "accept-ranges" | "etag" | "last-modified"
+        | "date" | "www-authenticate" | "location" | "allow" => Some("the server knows it better"),
+        "content-type" => Some("`types` gives media types to endings"),
+        _ => None,
+    }
+}
+
 /// `webp = "image/webp"`, `"tar.gz" = …`, `"*" = …`
 fn media_type(key: &str, value: &str) -> Result<(String, HeaderValue), (Part, Mistake)> {
     let ending = key
@@ -141,20 +153,17 @@ fn media_type(key: &str, value: &str) -> Result<(String, HeaderValue), (Part, Mi
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
         !text.is_empty() && text.bytes().all(fits)
     };
-    let essence = value.split(';').next().unwrap_or_default().trim_end();
-    let is_type = essence
-        .split_once('/')
-        .is_some_and(|(kind, name)| is_token(kind) && is_token(name));
-    let parsed = HeaderValue::from_str(value)
-        .ok()
-        .filter(|_| is_type)
-        .ok_or_else(|| {
-            let mistake = Mistake::new(format!("{value:?} is not a media type"));
-            (
-                Part::Value,
-                mistake.help("write one such as \"text/plain; charset=utf-8\""),
-            )
-        })?;
+    let is_type = |value: &HeaderValue| {
+        let essence = essence(value);
+        let parts = essence.split_once('/');
+        parts.is_some_and(|(kind, name)| is_token(kind) && is_token(name))
+    };
+    let parsed = HeaderValue::from_str(value).ok().filter(is_type);
+    let parsed = parsed.ok_or_else(|| {
+        let mistake = Mistake::new(format!("{value:?} is not a media type"));
+        let help = "write one such as \"text/plain; charset=utf-8\"";
+        (Part::Value, mistake.help(help))
+    })?;
     Ok((ending.to_ascii_lowercase(), parsed))
 }
 

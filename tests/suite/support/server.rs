@@ -1,8 +1,11 @@
 //! The real program, started as a person would, ended by its process id.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Condvar, Mutex,
@@ -48,7 +51,11 @@ fn command(arguments: &[&str]) -> Command {
 impl Server {
     /// Starts the server and waits for the address it prints.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).spawn().expect("the program starts");
+        Self::spawned(command(arguments))
+    }
+
+    fn spawned(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let log = Log::follow(child.stderr.take().expect("its stderr"));
         Self::started(child, log)
     }
@@ -63,9 +70,24 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let log = Log::follow(child.stderr.take().expect("its stderr"));
-        Self::started(child, log)
+        Self::spawned(command)
+    }
+
+    /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
+    pub fn start_as_nobody(directory: &Path, arguments: &[&str]) -> Self {
+        // The program may lie where nobody looks.
+        let program = directory.join("pywebd");
+        fs::copy(env!("CARGO_BIN_EXE_pywebd"), &program).expect("a copy");
+        let mut command = Command::new(program);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawned(command)
     }
 
     /// The same with a log that is a pipe which nobody reads.
