@@ -1,16 +1,16 @@
-//! Which script a path names: the first segment below the key that is a regular file; what
-//! follows is `PATH_INFO` (RFC 3875 §4.1.5, §4.1.13).
+//! Which script a path names: the first name below the key that is a regular file; what follows is
+//! `PATH_INFO` (RFC 3875 §4.1.5, §4.1.13). For a key with one program, that, and the rest follows.
 //!
 //! The server and the launcher both decide with this function. A script's source is never a file
-//! to serve: whatever is below a `cgi` key is run or refused.
+//! to serve: whatever is below such a key is run or refused.
 
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
 
 use crate::{
-    cgi::Options,
-    fs::{Kind, Metadata, OpenError, Wait, policy},
+    cgi::{Options, Programs},
+    fs::{Kind, Metadata, OpenError, Place, Wait, policy},
     semantics::failure::{Cause, Failure},
 };
 
@@ -32,75 +32,198 @@ pub struct Script {
 pub enum LocateError {
     /// The look-up would wait, and was told not to.
     WouldWait,
+    /// It is a directory, which a script stands for, and its path has no slash at the end.
+    MissingSlash,
     /// There is none, or it must not run.
     Failure(Failure),
 }
 
 /// Finds the script. Fails with 404 where nothing is and for a name that is never served, and with
-/// 403 for a directory, a file that cannot be read or has no execute bit, a link that leads out of
-/// the root, and what is not a regular file.
+/// 403 for a directory, a program without an execute bit, a link that leads out of the root, and
+/// what is not a regular file. Whether it can be read is for those to find out who run it.
 ///
 /// Only the part that names the script is looked at; `PATH_INFO` may be anything. In the usual
-/// case the first segment is the script, and one file is opened.
+/// case the first segment is the script, and one file is looked for.
 pub fn locate(options: &Options, path: &[u8], wait: Wait) -> Result<Script, LocateError> {
+    match &options.programs {
+        Programs::Below {
+            place,
+            key_length,
+            index,
+        } => below(place, index, path, (*key_length, wait)),
+        Programs::One { file, name_length } => one(file, path, *name_length),
+        Programs::Interpreted {
+            place,
+            prefix_length,
+            ending,
+            ..
+        } => interpreted(place, ending, path, (*prefix_length, wait)),
+    }
+}
+
+/// The first executable on the way down from the key's directory.
+fn below(
+    place: &Place,
+    index: &[Box<str>],
+    path: &[u8],
+    (key_length, wait): (usize, Wait),
+) -> Result<Script, LocateError> {
     // A key's directory is asked for without its slash too, and then nothing is behind it.
-    let mut end = options.key_length.min(path.len());
+    let mut end = key_length.min(path.len());
     loop {
-        let segment = path[end..].split(|&byte| byte == b'/').next();
-        let segment = segment.unwrap_or_default();
-        end += segment.len();
+        end += segment(&path[end..]).len();
         let (name, path_info) = path.split_at(end);
-        let file = || options.place.absolute(name);
-        if policy::is_hidden(segment) {
-            let cause = Cause::HiddenName(file().display().to_string());
-            return Err(failure(StatusCode::NOT_FOUND, cause));
-        }
-        let opened = options.place.root.open(options.place.relative(name), wait);
-        let metadata = opened.map_err(|error| refusal(error, &file()))?.metadata;
+        let metadata = look(place, name, wait)?;
         match metadata.kind {
             Kind::Directory if path_info.len() > 1 => end += 1,
-            Kind::File if metadata.permissions & 0o111 != 0 => {
+            Kind::Directory => {
+                return match index_of(place, index, name, wait)? {
+                    Some(script) if path.ends_with(b"/") => Ok(script),
+                    Some(_) => Err(LocateError::MissingSlash),
+                    None => Err(forbidden(Cause::ScriptDirectory, &place.absolute(name))),
+                };
+            }
+            kind => {
+                let file = place.absolute(name);
+                check_executable(kind, &metadata, &file)?;
                 return Ok(Script {
                     name: name.into(),
                     path_info: path_info.into(),
-                    file: file(),
+                    file,
                     metadata,
                 });
             }
-            kind => return Err(failure(StatusCode::FORBIDDEN, no_script(kind, &file()))),
         }
     }
 }
 
-fn failure(status: StatusCode, cause: Cause) -> LocateError {
-    LocateError::Failure(Failure::new(status, cause))
+/// The first script that stands for a directory.
+fn index_of(
+    place: &Place,
+    index: &[Box<str>],
+    directory: &[u8],
+    wait: Wait,
+) -> Result<Option<Script>, LocateError> {
+    let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+    for index in index {
+        let name = [directory, b"/", index.as_bytes()].concat();
+        let metadata = match look(place, &name, wait) {
+            Ok(metadata) => metadata,
+            Err(LocateError::Failure(failure)) if failure.status == StatusCode::NOT_FOUND => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let file = place.absolute(&name);
+        if check_executable(metadata.kind, &metadata, &file).is_ok() {
+            return Ok(Some(Script {
+                name: name.into(),
+                path_info: Box::default(),
+                file,
+                metadata,
+            }));
+        }
+    }
+    Ok(None)
 }
 
-/// Why nothing was opened.
-///
-/// Whoever runs a program need not be able to read it, but a script's interpreter must be; so a
-/// compiled program that can only be run (mode 711) is refused like an unreadable script, in the
-/// server and in the launcher alike.
+/// The one program, by the key's name, whatever follows it.
+fn one(file: &Path, path: &[u8], name_length: usize) -> Result<Script, LocateError> {
+    let (name, path_info) = path.split_at(name_length.min(path.len()));
+    let metadata = Metadata::at(file).map_err(|error| refusal(error, file))?;
+    check_executable(metadata.kind, &metadata, file)?;
+    Ok(Script {
+        name: name.into(),
+        path_info: path_info.into(),
+        file: file.to_owned(),
+        metadata,
+    })
+}
+
+/// The first file whose name ends so. One with another name is never given to the interpreter,
+/// whatever follows it: `/upload/picture.jpg/x.php` is nothing.
+fn interpreted(
+    place: &Place,
+    ending: &[u8],
+    path: &[u8],
+    (prefix_length, wait): (usize, Wait),
+) -> Result<Script, LocateError> {
+    let mut end = prefix_length.min(path.len());
+    loop {
+        let name = segment(&path[end..]);
+        end += name.len();
+        let name_ends_so = name.ends_with(ending);
+        let (name, path_info) = path.split_at(end);
+        if name_ends_so {
+            let metadata = look(place, name, wait)?;
+            let file = place.absolute(name);
+            match metadata.kind {
+                Kind::File => {
+                    return Ok(Script {
+                        name: name.into(),
+                        path_info: path_info.into(),
+                        file,
+                        metadata,
+                    });
+                }
+                Kind::Other => return Err(forbidden(Cause::NotRegular, &file)),
+                // A directory may be called so, too.
+                Kind::Directory => {}
+            }
+        }
+        if path_info.len() < 2 {
+            return Err(not_found(Cause::NotFound, &place.absolute(name)));
+        }
+        end += 1;
+    }
+}
+
+fn segment(rest: &[u8]) -> &[u8] {
+    rest.split(|&byte| byte == b'/').next().unwrap_or_default()
+}
+
+/// What is at a path, if its last name may be known at all.
+fn look(place: &Place, name: &[u8], wait: Wait) -> Result<Metadata, LocateError> {
+    let file = || place.absolute(name);
+    let relative = place.relative(name);
+    if policy::hidden_component(relative).is_some() {
+        return Err(not_found(Cause::HiddenName, &file()));
+    }
+    let found = place.root.find(relative, wait);
+    Ok(found.map_err(|error| refusal(error, &file()))?.metadata)
+}
+
+fn check_executable(kind: Kind, metadata: &Metadata, file: &Path) -> Result<(), LocateError> {
+    match kind {
+        Kind::File if metadata.permissions & 0o111 != 0 => Ok(()),
+        Kind::File => Err(forbidden(Cause::NotExecutable, file)),
+        Kind::Directory => Err(forbidden(Cause::ScriptDirectory, file)),
+        Kind::Other => Err(forbidden(Cause::NotRegular, file)),
+    }
+}
+
+fn forbidden(cause: fn(String) -> Cause, file: &Path) -> LocateError {
+    failure(StatusCode::FORBIDDEN, cause, file)
+}
+
+fn not_found(cause: fn(String) -> Cause, file: &Path) -> LocateError {
+    failure(StatusCode::NOT_FOUND, cause, file)
+}
+
+fn failure(status: StatusCode, cause: fn(String) -> Cause, file: &Path) -> LocateError {
+    LocateError::Failure(Failure::new(status, cause(file.display().to_string())))
+}
+
+/// Why nothing was found.
 fn refusal(error: OpenError, file: &Path) -> LocateError {
-    let file = file.display().to_string();
     match error {
-        OpenError::NotFound => failure(StatusCode::NOT_FOUND, Cause::NotFound(file)),
-        OpenError::Denied => failure(StatusCode::FORBIDDEN, Cause::Unreadable(file)),
-        OpenError::Outside => failure(StatusCode::FORBIDDEN, Cause::OutsideRoot(file)),
+        OpenError::NotFound => not_found(Cause::NotFound, file),
+        OpenError::Denied => forbidden(Cause::Unreadable, file),
+        OpenError::Outside => forbidden(Cause::OutsideRoot, file),
         OpenError::WouldWait => LocateError::WouldWait,
         OpenError::System(error) => {
             LocateError::Failure(Failure::system("looking for a script", &error))
         }
-    }
-}
-
-/// Why what was opened is not run.
-fn no_script(kind: Kind, file: &Path) -> Cause {
-    let file = file.display().to_string();
-    match kind {
-        Kind::Directory => Cause::ScriptDirectory(file),
-        Kind::File => Cause::NotExecutable(file),
-        Kind::Other => Cause::NotRegular(file),
     }
 }
 
@@ -110,11 +233,10 @@ mod tests {
         fs,
         os::unix::fs::{PermissionsExt, symlink},
         sync::Arc,
-        time::Duration,
     };
 
     use super::*;
-    use crate::fs::{Place, Root};
+    use crate::fs::Root;
 
     const PROGRAMS: [&str; 6] = [
         "a.cgi",
@@ -153,17 +275,8 @@ mod tests {
     }
 
     fn mapping(root: Root, strip: usize) -> Options {
-        Options {
-            place: Place {
-                root: Arc::new(root),
-                strip,
-            },
-            key_length: "/cgi-bin/".len(),
-            env: Vec::new(),
-            timeout: Duration::MAX,
-            max_time: Duration::MAX,
-            pass_authorization: false,
-        }
+        let root = Arc::new(root);
+        Options::below(Place { root, strip }, "/cgi-bin/".len())
     }
 
     fn found(options: &Options, path: &str) -> (String, String) {
@@ -218,7 +331,7 @@ mod tests {
             ("/cgi-bin/data.txt", 403, Cause::NotExecutable),
             ("/cgi-bin/data.txt/x", 403, Cause::NotExecutable),
             ("/cgi-bin/shell", 403, Cause::OutsideRoot),
-            ("/cgi-bin/socket", 403, Cause::Unreadable),
+            ("/cgi-bin/socket", 403, Cause::NotRegular),
             ("/cgi-bin/fifo", 403, Cause::NotRegular),
         ] {
             let failure = refused(&options, path);

@@ -11,6 +11,7 @@ mod content;
 mod diagnosis;
 pub mod locate;
 pub mod meta_variables;
+mod options;
 mod process;
 pub mod queue;
 mod response;
@@ -23,7 +24,6 @@ use http::{Method, Response, StatusCode, header};
 
 use crate::{
     body::Body,
-    fs::Place,
     records::Pending,
     semantics::{failure::Failure, target::Target},
     sys::seqpacket,
@@ -35,28 +35,12 @@ use meta_variables::{Environment, Facts, meta_variables};
 use process::{LastWords, Output, Start};
 use response::{Head, Parser, ResponseError, ScriptResponse};
 
+pub use options::{Account, Confinement, Options, Programs};
 pub use queue::Queue;
 
 /// How long the end of a script is waited for that has already failed, to tell its exit status
 /// and its last words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// What a path key says about scripts, complete.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the programs lie.
-    pub place: Place,
-    /// Length of the path key: the script's name begins after it.
-    pub key_length: usize,
-    /// Variables given to every script here beyond those of RFC 3875.
-    pub env: Vec<(Box<str>, Box<str>)>,
-    /// Killed after so long without output.
-    pub timeout: Duration,
-    /// Killed after so long in all.
-    pub max_time: Duration,
-    /// Whether `Authorization` is passed as `HTTP_AUTHORIZATION`.
-    pub pass_authorization: bool,
-}
 
 /// What stands between the server and its scripts.
 #[derive(Debug, Clone)]

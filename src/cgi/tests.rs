@@ -26,7 +26,7 @@ use super::*;
 use crate::{
     body::Chunk,
     cgi::wire::{End, Exit, Refusal, Reply},
-    fs::{Kind, Metadata, Root},
+    fs::{Kind, Metadata, Place, Root},
     records::{self, AccessRecord, Record, ScriptUse},
     semantics::failure::Cause,
     transport::{Address, Connection, Listen, Local, Remote},
@@ -130,6 +130,7 @@ fn play(listener: &OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) {
             end: End::Status(status),
             cpu_us: 17,
             max_rss_kib: 1000,
+            met: None,
         };
         reply(&running.control, &Reply::Exited(exit));
     }
@@ -238,16 +239,13 @@ async fn answer(launcher: seqpacket::Address, asked: Asked, sink: records::Sink)
     });
     let pending = Pending::begin(sink, connection, 1, head);
     pending.note(|outcome| outcome.site = Some("example".into()));
+    let place = Place {
+        root: Arc::new(Root::new("/srv")),
+        strip: 1,
+    };
     let options = Options {
-        place: Place {
-            root: Arc::new(Root::new("/srv")),
-            strip: 1,
-        },
-        key_length: 9,
-        env: Vec::new(),
         timeout: asked.timeout,
-        max_time: Duration::from_secs(600),
-        pass_authorization: false,
+        ..Options::below(place, 9)
     };
     let script = locate::Script {
         name: b"/cgi-bin/a.py"[..].into(),
@@ -281,6 +279,7 @@ const METADATA: Metadata = Metadata {
     links: 1,
     permissions: 0o755,
     uid: 0,
+    gid: 0,
 };
 
 fn response(outcome: Outcome) -> Response<Body> {

@@ -107,6 +107,42 @@ pub struct Exit {
     pub cpu_us: u64,
     /// Peak resident memory in KiB.
     pub max_rss_kib: u64,
+    /// A limit that it has met, where its control group tells.
+    pub met: Option<Met>,
+}
+
+/// A limit that a script has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Met {
+    /// `memory`, in bytes: the kernel has killed it.
+    Memory(u64),
+    /// `tasks`: it could not start another one.
+    Tasks(u32),
+}
+
+impl std::fmt::Display for Met {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Tasks(tasks) => write!(out, "tasks limit {tasks}"),
+            Self::Memory(bytes) if bytes % (1 << 30) == 0 => {
+                write!(out, "memory limit {}G", bytes >> 30)
+            }
+            Self::Memory(bytes) if bytes % (1 << 20) == 0 => {
+                write!(out, "memory limit {}M", bytes >> 20)
+            }
+            Self::Memory(bytes) => write!(out, "memory limit {}K", bytes >> 10),
+        }
+    }
+}
+
+impl Refusal {
+    /// A system call failed.
+    pub fn system(step: &str, error: &std::io::Error) -> Self {
+        Self::System {
+            step: step.into(),
+            errno: error.raw_os_error().unwrap_or_default(),
+        }
+    }
 }
 
 /// Exit status or signal.
@@ -227,6 +263,11 @@ mod tests {
             any::<i32>().prop_map(End::Status),
             any::<i32>().prop_map(End::Signal),
         ];
+        let met = prop_oneof![
+            Just(None),
+            any::<u64>().prop_map(|bytes| Some(Met::Memory(bytes))),
+            any::<u32>().prop_map(|tasks| Some(Met::Tasks(tasks))),
+        ];
         let refusal = prop_oneof![
             any::<String>().prop_map(Refusal::NotMapped),
             any::<String>().prop_map(Refusal::Unsafe),
@@ -239,11 +280,12 @@ mod tests {
         prop_oneof![
             any::<u32>().prop_map(|pid| Reply::Started { pid }),
             refusal.prop_map(Reply::Refused),
-            (end, any::<u64>(), any::<u64>()).prop_map(|(end, cpu_us, max_rss_kib)| {
+            (end, any::<u64>(), any::<u64>(), met).prop_map(|(end, cpu_us, max_rss_kib, met)| {
                 Reply::Exited(Exit {
                     end,
                     cpu_us,
                     max_rss_kib,
+                    met,
                 })
             }),
             Just(Reply::Reloaded),

@@ -9,16 +9,12 @@
 //! a path with names of two endings (`/x.php/y.inc`) the first of them decides, as `Routes::find`
 //! says.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use serde_spanned::Spanned;
 
 use crate::{
-    config::{serving::Serving, sources::Span},
+    config::{running::Running, serving::Serving, sources::Span},
     site::{Key, Networks},
 };
 
@@ -26,12 +22,9 @@ use crate::{
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Options {
     pub allow: Option<Spanned<Allow>>,
-    pub env: BTreeMap<String, Spanned<String>>,
     pub index: Option<Spanned<Vec<Box<str>>>>,
     pub listing: Option<Spanned<bool>>,
-    pub timeout: Option<Spanned<Duration>>,
-    pub max_time: Option<Spanned<Duration>>,
-    pub pass_authorization: Option<Spanned<bool>>,
+    pub running: Running,
     pub serving: Serving,
 }
 
@@ -48,12 +41,9 @@ pub(super) struct Allow {
 pub(super) struct Effective {
     /// One list of each key that has one; the client must be in all.
     pub allow: Vec<Spanned<Allow>>,
-    pub env: BTreeMap<String, Spanned<String>>,
     pub index: Spanned<Vec<Box<str>>>,
     pub listing: Spanned<bool>,
-    pub timeout: Spanned<Duration>,
-    pub max_time: Spanned<Duration>,
-    pub pass_authorization: Spanned<bool>,
+    pub running: Running,
     pub serving: Serving,
 }
 
@@ -61,15 +51,9 @@ impl Effective {
     /// Adds the options of a more specific key.
     fn overlay(&mut self, options: &Options) {
         self.allow.extend(options.allow.clone());
-        self.env.extend(options.env.clone());
         replace(&mut self.index, options.index.as_ref());
         replace(&mut self.listing, options.listing.as_ref());
-        replace(&mut self.timeout, options.timeout.as_ref());
-        replace(&mut self.max_time, options.max_time.as_ref());
-        replace(
-            &mut self.pass_authorization,
-            options.pass_authorization.as_ref(),
-        );
+        self.running.overlay(&options.running);
         self.serving.overlay(&options.serving);
     }
 }
@@ -209,6 +193,8 @@ pub(super) fn work<V>(rules: &[Rule<V>]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -229,7 +215,10 @@ mod tests {
             span: NOWHERE,
             verb: Some(verb).filter(|verb| !verb.is_empty()).map(written),
             options: Options {
-                env: BTreeMap::from([(text.to_owned(), written(String::new()))]),
+                running: Running {
+                    env: BTreeMap::from([(text.to_owned(), written(String::new()))]),
+                    ..Running::default()
+                },
                 ..Options::default()
             },
         }
@@ -238,12 +227,9 @@ mod tests {
     fn base() -> Effective {
         Effective {
             allow: Vec::new(),
-            env: BTreeMap::new(),
             index: written(Vec::new()),
             listing: written(false),
-            timeout: written(Duration::ZERO),
-            max_time: written(Duration::ZERO),
-            pass_authorization: written(false),
+            running: Running::default(),
             serving: Serving::default(),
         }
     }
@@ -254,7 +240,7 @@ mod tests {
             .into_iter()
             .map(|cell| {
                 let verb = cell.decider.verb.as_ref().unwrap();
-                let keys: Vec<_> = cell.options.env.into_keys().collect();
+                let keys: Vec<_> = cell.options.running.env.into_keys().collect();
                 (cell.text.to_string(), *verb.get_ref(), keys.join(" "))
             })
             .collect();
@@ -359,7 +345,7 @@ mod tests {
     fn routes(rules: &[Rule<&'static str>]) -> Routes {
         let route = |cell: Cell<'_, &'static str>| {
             // What the test looks at: the keys whose options the route has.
-            let keys: Vec<_> = cell.options.env.into_keys().collect();
+            let keys: Vec<_> = cell.options.running.env.into_keys().collect();
             Route::bare(cell.key, &keys.join(" "), Action::Deny)
         };
         Routes::new(cells(rules, &base()).into_iter().map(route).collect())

@@ -83,6 +83,27 @@ pub(super) fn scripts(directory: &Path) -> Vec<Finding> {
     findings
 }
 
+/// What is wrong with a program that the configuration names itself.
+pub(super) fn program(file: &Path) -> Option<Finding> {
+    let name = file.display();
+    let broken = |message: String| Some(Finding::Broken(Mistake::new(message)));
+    let metadata = match fs::metadata(file) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return broken(format!("program {name} does not exist"));
+        }
+        Err(error) => return broken(format!("program {name} cannot be seen: {}", reason(&error))),
+    };
+    if !metadata.is_file() {
+        return broken(format!("{name} is not a program"));
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        let mistake = Mistake::new(format!("program {name} is not executable"));
+        return Some(Finding::Broken(mistake.help(format!("chmod +x {name}"))));
+    }
+    inspect_file(file, &metadata)
+}
+
 fn inspect_directory(
     directory: &Path,
     depth: usize,

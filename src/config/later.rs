@@ -7,27 +7,18 @@ use toml::de::{DeTable, DeValue};
 use crate::config::findings::{Findings, Mistake};
 
 /// Keys by the table they stand in, where `*` is any name.
-const LATER: [(&[&str], &[&str]); 3] = [
+const LATER: [(&[&str], &[&str]); 2] = [
     (&[], &["cache"]),
-    (&["cgi"], &["memory", "tasks"]),
     (
         &["site", "*", "path", "*"],
         &[
             // Verbs.
-            "script",
-            "interpreter",
             "fastcgi",
             "proxy",
             // Options.
-            "detach",
             "max-queued",
             "max-running",
-            "memory",
             "request-body-size",
-            "setuid",
-            "spool",
-            "tasks",
-            "user",
             "warm",
         ],
     ),

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod compile;
 pub mod diagnostic;
 pub mod environment;
@@ -24,6 +25,7 @@ mod later;
 mod notation;
 mod raw;
 mod read;
+mod running;
 mod serving;
 mod sources;
 mod strict;

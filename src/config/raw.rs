@@ -90,8 +90,11 @@ pub(super) struct Limits {
     expecting = "a table"
 )]
 pub(super) struct Cgi {
-    pub timeout: Written<Quantity>,
+    pub cpu_weight: Written<Quantity>,
     pub max_time: Written<Quantity>,
+    pub memory: Written<Quantity>,
+    pub tasks: Written<Quantity>,
+    pub timeout: Written<Quantity>,
     pub max_running: Written<Quantity>,
     pub max_queued: Written<Quantity>,
 }
@@ -140,14 +143,23 @@ pub(super) struct PathKey {
     pub redirect: Written<Redirect>,
     pub deny: Written<bool>,
     pub fallback: Written<String>,
+    pub interpreter: Written<PathBuf>,
+    pub script: Written<PathBuf>,
     // The options.
     pub allow: Written<Texts>,
+    pub cpu_weight: Written<Quantity>,
+    pub detach: Written<bool>,
     pub env: BTreeMap<Spanned<String>, Spanned<String>>,
     pub index: Written<Texts>,
     pub listing: Written<bool>,
-    pub timeout: Written<Quantity>,
     pub max_time: Written<Quantity>,
+    pub memory: Written<Quantity>,
     pub pass_authorization: Written<bool>,
+    pub setuid: Written<bool>,
+    pub spool: Written<bool>,
+    pub tasks: Written<Quantity>,
+    pub timeout: Written<Quantity>,
+    pub user: Written<String>,
     pub auth: Written<Auth>,
     pub cache: Written<Quantity>,
     pub compress: Written<bool>,
@@ -201,6 +213,36 @@ macro_rules! serving {
 
 serving!(Site);
 serving!(PathKey);
+
+/// What `[cgi]` and a path key say alike about what scripts may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confined<'r> {
+    pub cpu_weight: &'r Written<Quantity>,
+    pub max_time: &'r Written<Quantity>,
+    pub memory: &'r Written<Quantity>,
+    pub tasks: &'r Written<Quantity>,
+    pub timeout: &'r Written<Quantity>,
+}
+
+macro_rules! confined {
+    ($table:ty) => {
+        impl $table {
+            /// What it says about what scripts may take.
+            pub fn confined(&self) -> Confined<'_> {
+                Confined {
+                    cpu_weight: &self.cpu_weight,
+                    max_time: &self.max_time,
+                    memory: &self.memory,
+                    tasks: &self.tasks,
+                    timeout: &self.timeout,
+                }
+            }
+        }
+    };
+}
+
+confined!(Cgi);
+confined!(PathKey);
 
 /// An array of strings.
 #[derive(Debug, Default, Clone)]

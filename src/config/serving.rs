@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_spanned::Spanned;
 
-use crate::{semantics::target::Path, site::BasicAuth};
+use crate::{config::running::replace, semantics::target::Path, site::BasicAuth};
 
 /// The options as far as they are written in one place, or add up from several.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,12 +60,6 @@ impl Serving {
         self.error_pages.extend(more.error_pages.clone());
         self.headers.extend(more.headers.clone());
         self.types.extend(more.types.clone());
-    }
-}
-
-fn replace<T: Clone>(ours: &mut Option<T>, more: Option<&T>) {
-    if let Some(more) = more {
-        *ours = Some(more.clone());
     }
 }
 

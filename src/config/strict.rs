@@ -140,15 +140,24 @@ impl<'m> Unknown<'m> {
 }
 
 /// Keys that people look for in a site's own table.
-const PATH_OPTIONS: [&str; 8] = [
+const PATH_OPTIONS: [&str; 17] = [
     "allow",
     "cgi",
+    "cpu-weight",
     "deny",
+    "detach",
     "env",
+    "interpreter",
     "max-time",
+    "memory",
     "pass-authorization",
+    "script",
+    "setuid",
+    "spool",
     "static",
+    "tasks",
     "timeout",
+    "user",
 ];
 
 /// The name that became several keys: `[site.www.example.org]` is a table `org` in a table

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 
 use super::*;
-use crate::site::Action;
+use crate::{cgi::Programs, site::Action};
 
 fn no_variables(_: &str) -> Option<String> {
     None
@@ -126,7 +126,13 @@ fn a_directory_of_the_command_line_is_one_site_for_every_host() {
             panic!("{key} runs programs");
         };
         assert_eq!(cgi.env, [("NAME".into(), "value".into())]);
-        assert_eq!((cgi.key_length, cgi.place.strip), (key.len(), 1));
+        let Programs::Below {
+            place, key_length, ..
+        } = &cgi.programs
+        else {
+            panic!("{key} has a directory of programs");
+        };
+        assert_eq!((*key_length, place.strip), (key.len(), 1));
     }
 }
 

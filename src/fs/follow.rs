@@ -17,16 +17,16 @@ use rustix::{
     io::Errno,
 };
 
-use crate::fs::root::{OpenError, Root, Wait, open_within};
+use crate::fs::root::{How, OpenError, Root, Wait, open_within};
 
-/// Opens for reading what `relative` names from `root`, if it lies in one of these directories.
+/// Opens what `relative` names from `root`, if it lies in one of these directories.
 pub(super) fn open<'d>(
     root: impl AsFd + Copy,
     relative: &[u8],
     directories: impl Iterator<Item = &'d Root>,
-    wait: Wait,
+    how: How,
 ) -> Result<OwnedFd, OpenError> {
-    let (place, is_all) = last_place(root, relative, wait)?;
+    let (place, is_all) = last_place(root, relative, how.wait)?;
     for directory in directories {
         // One that is not there now does not matter to the others.
         let Ok(handle) = directory.current() else {
@@ -38,7 +38,7 @@ pub(super) fn open<'d>(
             }
             let below = below.as_os_str().as_bytes();
             let below = if below.is_empty() { b"." } else { below };
-            return open_within(handle.fd.as_fd(), below, ResolveFlags::NO_SYMLINKS, wait);
+            return open_within(handle.fd.as_fd(), below, ResolveFlags::NO_SYMLINKS, how);
         }
     }
     // Also where nothing is: what is elsewhere is nobody's business.

@@ -90,6 +90,8 @@ pub struct Metadata {
     pub permissions: u32,
     /// Owner.
     pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
 }
 
 /// What tells one content of an open file from another.
@@ -151,13 +153,25 @@ impl Root {
     /// `O_NONBLOCK` keeps a FIFO from blocking the server; the caller looks at the metadata's
     /// kind before it reads.
     pub fn open(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.open_with(relative, How { flags, wait })
+    }
+
+    /// Finds what `relative` names, as [`Root::open`] does, whether it can be read or not: the
+    /// descriptor is for asking about it and for directories to begin from (`O_PATH`).
+    pub fn find(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        self.open_with(relative, How { flags, wait })
+    }
+
+    fn open_with(&self, relative: &[u8], how: How) -> Result<Opened, OpenError> {
         let handle = self.current()?;
         let relative = if relative.is_empty() { b"." } else { relative };
-        let fd = match open_within(handle.fd.as_fd(), relative, ResolveFlags::empty(), wait) {
+        let fd = match open_within(handle.fd.as_fd(), relative, ResolveFlags::empty(), how) {
             // Absolute, but perhaps to a place in the root, or to one that may be followed.
             Err(OpenError::Outside) => {
                 let places = std::iter::once(self).chain(&self.follow);
-                follow::open(handle.fd.as_fd(), relative, places, wait)?
+                follow::open(handle.fd.as_fd(), relative, places, how)?
             }
             outcome => outcome?,
         };
@@ -186,14 +200,20 @@ impl Root {
     }
 }
 
-/// Opens for reading beneath a directory, with more restrictions if wanted.
+/// What an open is for, and what it may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    flags: OFlags,
+    pub wait: Wait,
+}
+
+/// Opens beneath a directory, with more restrictions if wanted.
 pub(super) fn open_within(
     root: impl AsFd + Copy,
     relative: &[u8],
     restrictions: ResolveFlags,
-    wait: Wait,
+    How { flags, wait }: How,
 ) -> Result<OwnedFd, OpenError> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let contained = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | restrictions;
     let resolve = match wait {
         Wait::Never => contained | ResolveFlags::CACHED,
@@ -217,6 +237,11 @@ pub(super) fn open_within(
 }
 
 impl Metadata {
+    /// The metadata of what an absolute path names.
+    pub fn at(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self::from(rustix::fs::stat(path)?))
+    }
+
     /// The metadata of an open descriptor.
     pub fn of(fd: impl AsFd) -> Result<Self, OpenError> {
         Ok(Self::from(rustix::fs::fstat(fd)?))
@@ -268,6 +293,7 @@ impl From<Stat> for Metadata {
             links: stat.st_nlink,
             permissions: stat.st_mode & 0o7777,
             uid: stat.st_uid,
+            gid: stat.st_gid,
         }
     }
 }

@@ -1,54 +1,55 @@
 //! Whether a script may be started: only what the launcher's own configuration maps, and only a
-//! file that is as scripts ought to be (the checks of Apache's suexec that need no other user).
+//! file that is as scripts ought to be ([`checks`]).
 //!
 //! Nothing that the network process says is believed but the facts of the request. The file is
 //! found with the same function that the server decides with.
 
-use std::{ffi::CString, os::fd::OwnedFd, os::unix::ffi::OsStrExt};
+use std::{
+    ffi::CString,
+    os::fd::OwnedFd,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    thread::CapabilitySet,
+};
 
 use crate::{
     cgi::{
-        self,
+        self, Account, Confinement, Programs,
         locate::{LocateError, Script, locate},
         wire::{Launch, Refusal},
     },
-    fs::{Place, Wait},
-    launcher::{environment::environment, interpreter::BEGINNING},
-    site::{Action, Route, Site, Snapshot},
+    fs::{Metadata, Opened, Place, Wait},
+    launcher::{checks::checks, environment::environment},
+    site::{Action, Snapshot},
 };
 
 /// The longest of the names in a request to launch: of a path, for the kernel.
 const MAX_NAME: usize = 4096;
 
-/// Mode bits: others may write.
-const OTHERS_WRITE: u32 = 0o002;
-
-/// Mode bits: run as the file's owner or group.
-const SET_ID: u32 = 0o6000;
-
 /// A script that may be started, with all that its start takes.
 #[derive(Debug)]
 pub struct Admitted<'s> {
-    /// The program.
-    pub path: CString,
-    /// The directory that it lies in.
+    /// The program and its arguments, itself the first.
+    pub arguments: Vec<CString>,
+    /// The directory that the script lies in.
     pub directory: OwnedFd,
     /// Its environment.
     pub environment: Vec<CString>,
-    place: &'s Place,
-    name: Box<[u8]>,
+    /// What it may take, and as whom it runs.
+    pub confinement: &'s Confinement,
 }
 
 /// Decides about a request to launch.
 ///
 /// 1. The site and the path key exist, and the key maps programs.
-/// 2. The script's own path is of the same mapping: no other key denies it or sends it elsewhere.
+/// 2. The script's own path is of the same key: no other one denies it or sends it elsewhere.
 /// 3. It is found, and nothing of its name is left over.
-/// 4. Neither it nor its directory can be written by others, and it changes no user or group. The
-///    sticky bit is no excuse for a directory: everyone could add a script. Whether it can be
-///    executed is for the kernel to say, when it is.
+/// 4. It passes the [`checks`]. Whether it can be executed is for the kernel to say, when it is.
 /// 5. Its environment is one.
 pub fn admit<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<Admitted<'s>, Refusal> {
     let options = mapping(snapshot, launch)?;
@@ -59,30 +60,36 @@ pub fn admit<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<Admitted<'s>
             "{name} is the script of that path"
         )));
     }
-    check_file(&script)?;
+    let (path, directory) = open_directory(&script, &options.programs)?;
+    for (_, verdict) in checks(&script, options, (&path, &directory.metadata)) {
+        verdict.map_err(Refusal::Unsafe)?;
+    }
+    if let Some(account) = &options.confinement.account {
+        check_privilege(account)?;
+    }
     Ok(Admitted {
-        path: CString::new(script.file.as_os_str().as_bytes())
-            .map_err(|_| Refusal::Malformed("a name with a NUL in it".into()))?,
-        directory: open_directory(&script, &options.place)?,
+        arguments: arguments(&script, &options.programs)?,
+        directory: directory.fd,
         environment: environment(&launch.environment, &script, options)?,
-        place: &options.place,
-        name: script.name,
+        confinement: &options.confinement,
     })
 }
 
-impl Admitted<'_> {
-    /// The beginning of the file, to explain why it was not run. Absent when it cannot be read.
-    pub fn beginning(&self) -> Option<Vec<u8>> {
-        let opened = self
-            .place
-            .root
-            .open(self.place.relative(&self.name), Wait::Allowed)
-            .ok()?;
-        let mut bytes = vec![0; BEGINNING];
-        let length = rustix::io::read(opened.fd, &mut bytes).ok()?;
-        bytes.truncate(length);
-        Some(bytes)
+/// To run something as another user takes what only root's processes have.
+fn check_privilege(account: &Account) -> Result<(), Refusal> {
+    if rustix::process::geteuid().as_raw() == account.uid {
+        return Ok(());
     }
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let own = rustix::thread::capabilities(None);
+    if own.is_ok_and(|sets| sets.effective.contains(needed)) {
+        return Ok(());
+    }
+    let name = &account.name;
+    Err(Refusal::Unsafe(format!(
+        "it runs as user {name}, and the launcher may not change users: start it as root, or give it \
+         CAP_SETUID, CAP_SETGID and CAP_KILL"
+    )))
 }
 
 /// What the configuration says about the script.
@@ -99,14 +106,20 @@ fn mapping<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<&'s cgi::Optio
     let Some(site) = snapshot.site_named(site) else {
         return Err(Refusal::NotMapped(format!("there is no site {site:?}")));
     };
-    let mapping = site.routes.keyed(key).and_then(programs);
-    let Some(options) = mapping else {
+    let routes = &site.routes;
+    let route = routes.keyed(key);
+    let Some((route, Action::Cgi(options))) = route.map(|route| (route, &route.action)) else {
         return Err(Refusal::NotMapped(format!(
             "the path key {key:?} maps no programs"
         )));
     };
-    let is_of_it = is_plain(script_name)
-        && route(site, script_name).is_some_and(|own| is_same(&own.place, &options.place));
+    let is_of_it = match options.programs {
+        Programs::One { .. } => route.key.matches(script_name),
+        Programs::Below { .. } | Programs::Interpreted { .. } => {
+            is_plain(script_name)
+                && std::ptr::eq(&raw const routes[routes.find(script_name)], route)
+        }
+    };
     if !is_of_it {
         let name = String::from_utf8_lossy(script_name);
         return Err(Refusal::NotMapped(format!(
@@ -114,17 +127,6 @@ fn mapping<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<&'s cgi::Optio
         )));
     }
     Ok(options)
-}
-
-fn programs(route: &Route) -> Option<&cgi::Options> {
-    match &route.action {
-        Action::Cgi(options) => Some(options),
-        Action::Files(_) | Action::Redirect(_) | Action::Deny => None,
-    }
-}
-
-fn route<'s>(site: &'s Site, path: &[u8]) -> Option<&'s cgi::Options> {
-    programs(&site.routes[site.routes.find(path)])
 }
 
 /// Whether a path is as a request's is after it was parsed: segments that are names, and none of
@@ -138,13 +140,10 @@ fn is_plain(path: &[u8]) -> bool {
     })
 }
 
-fn is_same(one: &Place, other: &Place) -> bool {
-    (one.root.path(), one.strip) == (other.root.path(), other.strip)
-}
-
 fn not_found(error: LocateError) -> Refusal {
     match error {
         LocateError::Failure(failure) => Refusal::NotMapped(failure.to_string()),
+        LocateError::MissingSlash => Refusal::NotMapped("it is a directory".into()),
         LocateError::WouldWait => Refusal::System {
             step: "openat2".into(),
             errno: Errno::AGAIN.raw_os_error(),
@@ -152,32 +151,51 @@ fn not_found(error: LocateError) -> Refusal {
     }
 }
 
-fn check_file(script: &Script) -> Result<(), Refusal> {
-    let file = script.file.display();
-    let permissions = script.metadata.permissions;
-    if permissions & OTHERS_WRITE != 0 {
-        let reason = format!("{file} can be written by others: run chmod o-w");
-        return Err(Refusal::Unsafe(reason));
+/// Opens the directory that the script is named in: its working directory (RFC 3875 §7.2).
+pub fn open_directory(script: &Script, programs: &Programs) -> Result<(PathBuf, Opened), Refusal> {
+    let (path, opened) = match programs {
+        Programs::Below { place, .. } | Programs::Interpreted { place, .. } => {
+            directory_within(place, &script.name)
+        }
+        Programs::One { file, .. } => directory_of(file),
+    };
+    match opened {
+        Ok(opened) => Ok((path, opened)),
+        Err(error) => {
+            let path = path.display();
+            Err(Refusal::Unsafe(format!("its directory {path}: {error}")))
+        }
     }
-    if permissions & SET_ID != 0 {
-        let reason = format!("{file} would change its user or group: run chmod ug-s");
-        return Err(Refusal::Unsafe(reason));
-    }
-    Ok(())
 }
 
-/// Opens the directory that the script is named in: its working directory (RFC 3875 §7.2).
-fn open_directory(script: &Script, place: &Place) -> Result<OwnedFd, Refusal> {
-    let end = script.name.iter().rposition(|&byte| byte == b'/');
-    let name = &script.name[..=end.unwrap_or_default()];
-    let directory = place.absolute(name);
-    let directory = directory.display();
-    let opened = place.root.open(place.relative(name), Wait::Allowed);
-    let opened =
-        opened.map_err(|error| Refusal::Unsafe(format!("its directory {directory}: {error}")))?;
-    if opened.metadata.permissions & OTHERS_WRITE != 0 {
-        let reason = format!("its directory {directory} can be written by others: run chmod o-w");
-        return Err(Refusal::Unsafe(reason));
-    }
-    Ok(opened.fd)
+fn directory_within(place: &Place, name: &[u8]) -> (PathBuf, Result<Opened, String>) {
+    let end = name.iter().rposition(|&byte| byte == b'/');
+    let name = &name[..=end.unwrap_or_default()];
+    let opened = place.root.find(place.relative(name), Wait::Allowed);
+    let opened = opened.map_err(|error| error.to_string());
+    (place.absolute(name), opened)
+}
+
+fn directory_of(file: &Path) -> (PathBuf, Result<Opened, String>) {
+    let path = file.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| error.to_string());
+    let opened = opened.and_then(|fd| match Metadata::of(&fd) {
+        Ok(metadata) => Ok(Opened { fd, metadata }),
+        Err(error) => Err(error.to_string()),
+    });
+    (path.to_owned(), opened)
+}
+
+/// A query never becomes an argument (RFC 3875 §4.4 would let it): programs take those for options.
+fn arguments(script: &Script, programs: &Programs) -> Result<Vec<CString>, Refusal> {
+    let interpreter = match programs {
+        Programs::Interpreted { interpreter, .. } => Some(interpreter),
+        Programs::Below { .. } | Programs::One { .. } => None,
+    };
+    let arguments = interpreter.into_iter().chain([&script.file]);
+    arguments
+        .map(|path| CString::new(path.as_os_str().as_bytes()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| Refusal::Malformed("a name with a NUL in it".into()))
 }

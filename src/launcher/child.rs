@@ -1,4 +1,4 @@
-//! A script that runs: its start, the ladder that ends it, and its burial.
+//! A script that runs: its start, the ladder that ends it, and its burial with all it started.
 
 use std::{
     io,
@@ -9,23 +9,40 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
-    cgi::wire::{End, Exit, Refusal},
-    launcher::{admission::Admitted, interpreter},
+    cgi::{
+        Account, Confinement,
+        wire::{End, Exit, Met, Refusal},
+    },
+    launcher::{
+        admission::Admitted,
+        family,
+        groups::{Counts, Group, Groups},
+        interpreter,
+        limits::limits,
+    },
     sys::{
-        spawn::{Program, Spawner},
-        wait::{self, How},
+        spawn::{Identity, Program, Spawner},
+        wait::{self, Ended, How},
     },
 };
 
 /// How long a script may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A script that is not reaped yet, so that its process id and group are its own. One that is
-/// dropped before its end is killed: nothing outlives the launcher, even one that fails.
+/// How soon a group is looked at again that is not empty yet.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// A script that is not reaped yet, so that its process id and group are its own, or whose control
+/// group is not empty yet. One that is dropped before its end is killed: nothing outlives the
+/// launcher, even one that fails.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     rung: Rung,
+    group: Option<Group>,
+    detach: bool,
+    /// The limits that its group holds it to.
+    limits: (u64, u32),
 }
 
 /// How far up the ladder it is.
@@ -34,7 +51,15 @@ enum Rung {
     Running,
     Terminated { kill_at: Instant },
     Killed,
-    Reaped,
+    Reaped(Exit),
+}
+
+/// What a script is put into when it starts.
+pub struct Place<'l> {
+    /// The name of its site.
+    pub site: &'l str,
+    /// The launcher's control groups, where there are any.
+    pub groups: Option<&'l mut Groups>,
 }
 
 impl Child {
@@ -44,21 +69,42 @@ impl Child {
         spawner: &mut Spawner,
         admitted: &Admitted<'_>,
         streams: &[OwnedFd; 3],
-        open_files: u64,
+        place: Place<'_>,
     ) -> Result<Self, Refusal> {
+        let confinement = admitted.confinement;
+        let limits = limits(confinement, place.groups.as_deref());
+        let group = place
+            .groups
+            .map(|groups| groups.make(place.site, confinement));
+        let group = group
+            .transpose()
+            .map_err(|error| Refusal::system("cgroup", &error))?;
+        let entrance = group.as_ref().map(Group::entrance).transpose();
+        let entrance = entrance.map_err(|error| Refusal::system("cgroup.procs", &error))?;
         let program = Program {
-            path: &admitted.path,
+            arguments: &admitted.arguments,
             environment: &admitted.environment,
             directory: admitted.directory.as_fd(),
             streams: streams.each_ref().map(AsFd::as_fd),
-            open_files,
+            limits: &limits,
+            group: entrance.as_ref().map(AsFd::as_fd),
+            identity: identity(confinement),
+            keeps_rights: confinement.setuid,
         };
         match spawner.spawn(program) {
             Ok(pid) => Ok(Self {
                 pid,
                 rung: Rung::Running,
+                group,
+                detach: confinement.detach,
+                limits: (confinement.memory, confinement.tasks),
             }),
-            Err(error) => Err(interpreter::refusal(error, || admitted.beginning())),
+            Err(error) => {
+                group.map(|group| group.remove());
+                Err(interpreter::refusal(error, || {
+                    interpreter::beginning(admitted.arguments.first()?)
+                }))
+            }
         }
     }
 
@@ -67,7 +113,7 @@ impl Child {
         self.pid
     }
 
-    /// Asks it and its group to end, once; they are killed after the grace time.
+    /// Asks it and its process group to end, once; all is killed after the grace time.
     pub fn terminate(&mut self, now: Instant) {
         if self.rung == Rung::Running {
             self.signal(Signal::TERM);
@@ -80,31 +126,62 @@ impl Child {
     pub fn deadline(&self) -> Option<Instant> {
         match self.rung {
             Rung::Terminated { kill_at } => Some(kill_at),
-            Rung::Running | Rung::Killed | Rung::Reaped => None,
+            Rung::Reaped(_) => Some(Instant::now() + AGAIN),
+            Rung::Running | Rung::Killed => None,
         }
     }
 
-    /// Kills it and its group if the grace time is over.
+    /// Kills it and all it started if the grace time is over.
     pub fn press(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|kill_at| kill_at <= now) {
-            self.signal(Signal::KILL);
+        if let Rung::Terminated { kill_at } = self.rung
+            && kill_at <= now
+        {
+            self.kill();
             self.rung = Rung::Killed;
         }
     }
 
-    /// Kills what is left of the group and reaps the script, which has ended.
-    pub fn bury(mut self) -> io::Result<Exit> {
-        self.signal(Signal::KILL);
-        self.rung = Rung::Reaped;
+    /// The script has ended: kills what it has left behind, unless that may stay, and reaps it. An
+    /// attendant has no other children, so whatever is left of those was the script's too.
+    pub fn end(&mut self, is_attended: bool) -> io::Result<()> {
+        let detach = self.detach && self.rung == Rung::Running;
+        // It counts as long as it is there.
+        let counts = self.group.as_ref().map(Group::counts);
+        if !detach {
+            self.kill();
+        }
         let ended = wait::reap(self.pid)?;
-        Ok(Exit {
-            end: match ended.how {
-                How::Status(status) => End::Status(status),
-                How::Signal(signal) => End::Signal(signal),
-            },
-            cpu_us: u64::try_from(ended.cpu.as_micros()).unwrap_or(u64::MAX),
-            max_rss_kib: ended.max_rss_kib,
-        })
+        if is_attended && !detach {
+            family::end()?;
+        }
+        self.detach = detach;
+        self.rung = Rung::Reaped(account(&ended, counts.unwrap_or_default(), self.limits));
+        Ok(())
+    }
+
+    /// How it ended, when nothing of it is left that must not be.
+    pub fn over(&self) -> Option<Exit> {
+        let Rung::Reaped(exit) = self.rung else {
+            return None;
+        };
+        let is_empty = |group: &Group| self.detach || group.remove();
+        self.group.as_ref().is_none_or(is_empty).then_some(exit)
+    }
+
+    /// The control group of what may outlive it.
+    pub fn leave(mut self) -> Option<Group> {
+        self.group.take().filter(|_| self.detach)
+    }
+
+    fn kill(&self) {
+        self.signal(Signal::KILL);
+        // An empty one is gone, and then there is nothing to kill.
+        if let Some(group) = &self.group
+            && !group.remove()
+            && let Err(error) = group.kill()
+        {
+            tracing::error!("a script's control group cannot be killed: {error}");
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -116,8 +193,48 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.rung != Rung::Reaped {
-            self.signal(Signal::KILL);
+        if !matches!(self.rung, Rung::Reaped(_)) {
+            self.kill();
         }
     }
+}
+
+/// What a script took: its own and that of children it waited for, as the kernel told; and what its
+/// group has counted, where that is more, for one that was killed has waited for nobody.
+fn account(ended: &Ended, counts: Counts, (memory, tasks): (u64, u32)) -> Exit {
+    let end = match ended.how {
+        How::Status(status) => End::Status(status),
+        How::Signal(signal) => End::Signal(signal),
+    };
+    let cpu_us = u64::try_from(ended.cpu.as_micros()).unwrap_or(u64::MAX);
+    let met = match counts {
+        Counts {
+            met_memory: true, ..
+        } => Some(Met::Memory(memory)),
+        Counts {
+            met_tasks: true, ..
+        } => Some(Met::Tasks(tasks)),
+        Counts { .. } => None,
+    };
+    Exit {
+        end,
+        cpu_us: cpu_us.max(counts.cpu_us),
+        max_rss_kib: match met {
+            Some(Met::Memory(_)) => ended.max_rss_kib.max(counts.memory_kib),
+            _ => ended.max_rss_kib,
+        },
+        met,
+    }
+}
+
+/// The user to become; none where the launcher is that user already.
+fn identity(confinement: &Confinement) -> Option<Identity<'_>> {
+    let Account {
+        uid, gid, groups, ..
+    } = confinement.account.as_ref()?;
+    (rustix::process::geteuid().as_raw() != *uid).then_some(Identity {
+        uid: *uid,
+        gid: *gid,
+        groups,
+    })
 }

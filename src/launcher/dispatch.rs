@@ -6,23 +6,33 @@
 use std::{
     io,
     os::fd::OwnedFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::Resource,
+    process::{Pid, Resource, Signal, kill_process},
 };
 
 use crate::{
     cgi::wire::{Launch, MAX_MESSAGE, Refusal, Reply, Request},
-    launcher::{StartError, admission, child::Child, connection::Connection, signals::Signals},
+    launcher::{
+        StartError, admission,
+        admission::Admitted,
+        child::{Child, Place},
+        connection::Connection,
+        end_with, family,
+        groups::{Group, Groups},
+        signals::Signals,
+    },
     site::Snapshot,
     sys::{
+        fork::fork,
         seqpacket::{Listener, Socket},
         spawn::Spawner,
-        wait,
+        wait::{self, Children},
     },
 };
 
@@ -39,9 +49,6 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How many connections are accepted before the others have their turn again.
 const ACCEPTED_AT_ONCE: usize = 16;
 
-/// The most files that a script may open: what `select` can wait for, and what login shells give.
-const OPEN_FILES: u64 = 1024;
-
 /// The longest text of a configuration's errors that is sent, in bytes.
 pub const MAX_REPORT: usize = 32 * 1024;
 
@@ -50,17 +57,42 @@ pub struct Launcher<L> {
     /// Absent when no more is to be started.
     listener: Option<Listener>,
     signals: Signals,
+    peers: Peers,
     connections: Vec<Connection>,
     max_connections: usize,
     /// Set when the kernel had no descriptor for a new connection.
     accept_after: Option<Instant>,
     load: L,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     spawner: Spawner,
-    /// The soft limit of open files that a script gets.
-    open_files: u64,
+    groups: Option<Groups>,
+    role: Role,
+    /// Copies of the launcher that attend to one script each.
+    attendants: Vec<Pid>,
+    /// What scripts have left that may stay.
+    left: Vec<Group>,
     /// Where messages are received.
     buffer: Vec<u8>,
+}
+
+/// Who may ask for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// This process's own user, and root, who may do anything anyway.
+    Own,
+    /// Whoever the permissions of the socket let connect.
+    Any,
+}
+
+/// Which of the launcher's processes this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The one that takes requests.
+    Launcher,
+    /// A copy of it, for one script: what the script starts can have no other parent in the end
+    /// (see [`family`]). And where the script runs as another user, that user's signals reach what
+    /// is about to become the script; the process that waits for it then does so for no other one.
+    Attendant,
 }
 
 /// What an event is about.
@@ -76,7 +108,12 @@ where
     L: FnMut() -> Result<Snapshot, String>,
 {
     /// Takes over the listening socket and reads the configuration.
-    pub fn new(listener: OwnedFd, signals: Signals, mut load: L) -> Result<Self, StartError> {
+    pub fn new(
+        listener: OwnedFd,
+        (signals, groups): (Signals, Option<Groups>),
+        peers: Peers,
+        mut load: L,
+    ) -> Result<Self, StartError> {
         let listener =
             Listener::from_fd(listener).map_err(StartError::at("taking over the socket"))?;
         let snapshot = load().map_err(StartError::Configuration)?;
@@ -87,31 +124,45 @@ where
         Ok(Self {
             listener: Some(listener),
             signals,
+            peers,
             connections: Vec::new(),
             max_connections: connections.map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS)),
             accept_after: None,
             load,
-            snapshot,
+            snapshot: Arc::new(snapshot),
             spawner,
-            open_files: limit.min(OPEN_FILES),
+            groups,
+            role: Role::Launcher,
+            attendants: Vec::new(),
+            left: Vec::new(),
             buffer: vec![0; MAX_MESSAGE],
         })
     }
 
     /// Whether more may come: it was not told to stop, or scripts are still ending.
     pub fn has_work(&self) -> bool {
-        self.listener.is_some() || self.connections.iter().any(|one| one.child.is_some())
+        self.listener.is_some()
+            || self.connections.iter().any(|one| one.child.is_some())
+            || !self.attendants.is_empty()
+            || !self.left.is_empty()
+            || (self.role == Role::Attendant && wait::children().is_ok_and(|c| c != Children::None))
     }
 
     /// Waits for events and deals with them.
     pub fn turn(&mut self) -> io::Result<()> {
+        let role = self.role;
         for event in self.events()? {
             match event {
                 Event::Signal => self.heed_signals()?,
                 Event::Accept => self.accept(),
                 Event::Message(index) => self.hear(index),
             }
+            if self.role != role {
+                // The other events are those of the original.
+                break;
+            }
         }
+        self.bury();
         let now = Instant::now();
         let children = self
             .connections
@@ -169,28 +220,61 @@ where
 
     fn heed_signals(&mut self) -> io::Result<()> {
         self.signals.drain();
-        if self.signals.tell_to_stop() && self.listener.take().is_some() {
-            tracing::debug!(
-                "the launcher ends {} scripts and itself",
-                self.connections.len()
-            );
-            let now = Instant::now();
-            let children = self
+        if self.signals.tell_to_stop() && (self.listener.take().is_some() || self.is_attendant()) {
+            self.stop()?;
+        }
+        while let Children::Ended(pid) = wait::children()? {
+            let mut children = self
                 .connections
                 .iter_mut()
                 .filter_map(|one| one.child.as_mut());
-            children.for_each(|child| child.terminate(now));
-        }
-        while let Some(pid) = wait::ended_child()? {
-            let is_it = |child: &mut Child| child.pid() == pid;
-            let mut connections = self.connections.iter_mut();
-            match connections.find_map(|one| Some((one.child.take_if(is_it)?, one))) {
-                Some((child, connection)) => connection.reply(&Reply::Exited(child.bury()?)),
-                // Left behind by a script.
-                None => drop(wait::reap(pid)?),
+            if let Some(child) = children.find(|child| child.pid() == pid) {
+                child.end(self.role == Role::Attendant)?;
+            } else {
+                // An attendant, or left behind by a script.
+                wait::reap(pid)?;
+                self.attendants.retain(|attendant| *attendant != pid);
             }
         }
         Ok(())
+    }
+
+    /// Ends every script.
+    fn stop(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let children = self
+            .connections
+            .iter_mut()
+            .filter_map(|one| one.child.as_mut());
+        children.for_each(|child| child.terminate(now));
+        for attendant in &self.attendants {
+            // It ends its script as this process does.
+            let _ = kill_process(*attendant, Signal::TERM);
+        }
+        for group in &self.left {
+            group.kill()?;
+        }
+        if self.is_attendant() && self.connections.iter().all(|one| one.child.is_none()) {
+            family::end()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the end of scripts of which nothing is left.
+    fn bury(&mut self) {
+        for connection in &mut self.connections {
+            let exit = connection.child.as_ref().and_then(Child::over);
+            if let (Some(exit), Some(child)) = (exit, connection.child.take_if(|_| exit.is_some()))
+            {
+                self.left.extend(child.leave());
+                connection.reply(&Reply::Exited(exit));
+            }
+        }
+        self.left.retain(|group| !group.remove());
+    }
+
+    fn is_attendant(&self) -> bool {
+        self.role == Role::Attendant
     }
 
     fn accept(&mut self) {
@@ -212,9 +296,10 @@ where
         }
     }
 
-    /// Takes the requests of this process's own user, and of root, who may do anything anyway.
+    /// Takes the requests of those who may ask.
     fn welcome(&mut self, peer: Socket, uid: u32) {
-        if uid == rustix::process::geteuid().as_raw() || uid == 0 {
+        let is_own = || uid == rustix::process::geteuid().as_raw() || uid == 0;
+        if self.peers == Peers::Any || is_own() {
             self.connections.push(Connection::new(peer));
         } else {
             tracing::warn!("a process of user id {uid} asked the launcher and was turned away");
@@ -249,22 +334,28 @@ where
     }
 
     fn launch(&mut self, index: usize, launch: &Launch, streams: Vec<OwnedFd>) {
-        let connection = &mut self.connections[index];
         let Ok(streams) = <[OwnedFd; 3]>::try_from(streams) else {
-            return connection.reject("a script has three streams".into());
+            return self.connections[index].reject("a script has three streams".into());
         };
-        let started = admission::admit(&self.snapshot, launch).and_then(|admitted| {
-            Child::start(&mut self.spawner, &admitted, &streams, self.open_files)
-        });
+        let snapshot = Arc::clone(&self.snapshot);
+        let started = match admission::admit(&snapshot, launch) {
+            Ok(admitted) => self.start(index, launch, &admitted, &streams),
+            Err(refusal) => Some(Err(refusal)),
+        };
         // The peer sees the end of the script's output only when no copy is left here.
         drop(streams);
+        let connection = match self.role {
+            Role::Launcher => &mut self.connections[index],
+            Role::Attendant => &mut self.connections[0],
+        };
         match started {
-            Ok(child) => {
+            None => {}
+            Some(Ok(child)) => {
                 let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
                 connection.child = Some(child);
                 connection.reply(&Reply::Started { pid });
             }
-            Err(refusal) => {
+            Some(Err(refusal)) => {
                 let Launch {
                     site, script_name, ..
                 } = launch;
@@ -275,11 +366,53 @@ where
         }
     }
 
+    /// Starts a script, in a copy of this process if it needs one: then nothing is left to do here.
+    fn start(
+        &mut self,
+        index: usize,
+        launch: &Launch,
+        admitted: &Admitted<'_>,
+        streams: &[OwnedFd; 3],
+    ) -> Option<Result<Child, Refusal>> {
+        if self.groups.is_none() || admitted.confinement.account.is_some() {
+            match self.attend(index) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(Refusal::system("fork", &error))),
+            }
+        }
+        let place = Place {
+            site: &launch.site,
+            groups: self.groups.as_mut(),
+        };
+        Some(Child::start(&mut self.spawner, admitted, streams, place))
+    }
+
+    /// Hands a connection over to a copy of this process. Answers whether this is the copy.
+    fn attend(&mut self, index: usize) -> io::Result<bool> {
+        let launcher = std::process::id();
+        if let Some(attendant) = fork()? {
+            self.attendants.push(attendant);
+            self.connections[index].peer = None;
+            return Ok(false);
+        }
+        let own = self.connections.swap_remove(index);
+        self.connections = vec![own];
+        self.role = Role::Attendant;
+        self.listener = None;
+        self.attendants.clear();
+        self.left.clear();
+        self.signals.renew()?;
+        end_with(launcher).map_err(io::Error::other)?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        Ok(true)
+    }
+
     /// Reads the configuration again. One with errors changes nothing.
     fn reload(&mut self) -> Reply {
         match (self.load)() {
             Ok(snapshot) => {
-                self.snapshot = snapshot;
+                self.snapshot = Arc::new(snapshot);
                 Reply::Reloaded
             }
             Err(mut report) => {

@@ -96,18 +96,17 @@ fn is_of_a_field(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
     use super::*;
     use crate::fs::{Kind, Metadata, Place, Root};
 
     fn made(given: &[(&str, &str)]) -> Result<Vec<String>, Refusal> {
+        let place = Place {
+            root: Arc::new(Root::new("/srv")),
+            strip: 1,
+        };
         let options = Options {
-            place: Place {
-                root: Arc::new(Root::new("/srv")),
-                strip: 1,
-            },
-            key_length: 1,
             env: [
                 ("LD_LIBRARY_PATH", "/opt/lib"),
                 ("LANG", "de_DE.UTF-8"),
@@ -115,9 +114,7 @@ mod tests {
             ]
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
-            timeout: Duration::MAX,
-            max_time: Duration::MAX,
-            pass_authorization: false,
+            ..Options::below(place, 1)
         };
         let script = Script {
             name: (*b"/x.cgi").into(),
@@ -133,6 +130,7 @@ mod tests {
                 links: 1,
                 permissions: 0o755,
                 uid: 0,
+                gid: 0,
             },
         };
         let given = given

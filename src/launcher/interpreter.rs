@@ -2,17 +2,34 @@
 //! beginning of the file most of the rest. A file that the kernel does not take is never given to
 //! a shell instead.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::{CStr, OsStr},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{cgi::wire::Refusal, sys::spawn::SpawnError};
 
 /// How much of a file the kernel looks at, in bytes.
-pub const BEGINNING: usize = 256;
+const BEGINNING: usize = 256;
 
-/// The refusal for a script that was not started. `beginning` reads the first [`BEGINNING`] bytes
-/// of its file; it is called only when they can tell more.
+/// The beginning of a program's file, to explain why it was not run. Absent when it cannot be read.
+pub fn beginning(program: &CStr) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(program, flags, Mode::empty()).ok()?;
+    let mut bytes = vec![0; BEGINNING];
+    let length = rustix::io::read(file, &mut bytes).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// The refusal for a script that was not started. `beginning` reads the beginning of its file; it is
+/// called only when that can tell more.
 pub fn refusal(error: SpawnError, beginning: impl FnOnce() -> Option<Vec<u8>>) -> Refusal {
     let reason = match error.errno {
         _ if error.step != "execve" => None,

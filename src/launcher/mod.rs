@@ -2,15 +2,16 @@
 //! network process never forks and can run nothing but what the configuration maps.
 //!
 //! One loop ([`dispatch`]) waits for everything: the listening socket, the connections
-//! ([`connection`]), signals ([`signals`]) and the deadlines of scripts that are being ended. A request to launch is checked
-//! against the launcher's own reading of the configuration ([`admission`], [`environment`]); then
-//! the script is started and watched over ([`child`]). Nothing here ever waits for a peer or for a
-//! script.
+//! ([`connection`]), signals ([`signals`]) and the deadlines of scripts that are being ended. A
+//! request to launch is checked against the launcher's own reading of the configuration
+//! ([`admission`], [`checks`], [`environment`]); then the script is started and watched over
+//! ([`child`]). Nothing here ever waits for a peer or for a script.
 //!
-//! What ends a script ends its process group: SIGTERM, after the grace time SIGKILL; and when the
-//! script itself has ended, the rest of its group gets SIGKILL before the end is reported. A
-//! process that made a group or a session of its own is not reached by this: it becomes a child
-//! of the launcher, which reaps it when it ends. Control groups are what reaches those too.
+//! What ends a script ends all it started: SIGTERM to its process group, after the grace time
+//! SIGKILL to everything; and when the script itself has ended, the rest gets SIGKILL before the end
+//! is reported. Everything is what is in its control group ([`groups`]). Where there are none, each
+//! script has an attendant, a copy of the launcher for it alone, and everything is the attendant's
+//! children, to which all orphans come ([`family`]).
 //!
 //! That a child has ended is learned from SIGCHLD alone. The launcher reaps every child itself, so
 //! the process id of a script is not given to another process before that, and a descriptor of
@@ -18,12 +19,16 @@
 
 #![forbid(unsafe_code)]
 
-mod admission;
+pub mod admission;
+pub mod checks;
 mod child;
 mod connection;
 mod dispatch;
 mod environment;
+mod family;
+mod groups;
 mod interpreter;
+mod limits;
 mod signals;
 
 use std::{
@@ -35,7 +40,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::site::Snapshot;
 
-use dispatch::Launcher;
+use dispatch::{Launcher, Peers};
+use groups::Groups;
 use signals::Signals;
 
 /// Why the launcher did not start, or did not go on.
@@ -91,7 +97,20 @@ where
     // Processes that a script leaves behind become children of this one.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(StartError::at("becoming a subreaper"))?;
-    let mut launcher = Launcher::new(listener, signals, load)?;
+    let groups = match Groups::prepare(parent) {
+        Ok(groups) => Some(groups),
+        Err(reason) => {
+            tracing::debug!("scripts have no control groups: {reason}");
+            None
+        }
+    };
+    // A service manager's socket has permissions; the one of the foreground has none.
+    let peers = if parent.is_some() {
+        Peers::Own
+    } else {
+        Peers::Any
+    };
+    let mut launcher = Launcher::new(listener, (signals, groups), peers, load)?;
     while launcher.has_work() {
         launcher
             .turn()

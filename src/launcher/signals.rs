@@ -16,6 +16,7 @@ use std::{
 };
 
 use signal_hook::{
+    SigId,
     consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM},
     flag, low_level,
 };
@@ -27,22 +28,33 @@ use crate::sys::signals::ignore;
 pub struct Signals {
     woken: UnixStream,
     stop: Arc<AtomicBool>,
+    wakers: [SigId; 2],
 }
 
 impl Signals {
     /// Sets up the handlers of this process.
     pub fn receive() -> io::Result<Self> {
-        let (woken, waker) = UnixStream::pair()?;
-        woken.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         // In this order: who is woken finds the flag set.
         flag::register(SIGTERM, Arc::clone(&stop))?;
-        low_level::pipe::register(SIGTERM, waker.try_clone()?)?;
-        low_level::pipe::register(SIGCHLD, waker)?;
+        let (woken, wakers) = wake()?;
         for signal in [SIGINT, SIGHUP, SIGPIPE] {
             ignore(signal)?;
         }
-        Ok(Self { woken, stop })
+        Ok(Self {
+            woken,
+            stop,
+            wakers,
+        })
+    }
+
+    /// For a copy of the process: its signals wake itself alone.
+    pub fn renew(&mut self) -> io::Result<()> {
+        for waker in self.wakers {
+            low_level::unregister(waker);
+        }
+        (self.woken, self.wakers) = wake()?;
+        Ok(())
     }
 
     /// Is unreadable from now on until the next signal.
@@ -55,6 +67,17 @@ impl Signals {
     pub fn tell_to_stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// What becomes readable with every signal, and who makes it so.
+fn wake() -> io::Result<(UnixStream, [SigId; 2])> {
+    let (woken, waker) = UnixStream::pair()?;
+    woken.set_nonblocking(true)?;
+    let wakers = [
+        low_level::pipe::register(SIGTERM, waker.try_clone()?)?,
+        low_level::pipe::register(SIGCHLD, waker)?,
+    ];
+    Ok((woken, wakers))
 }
 
 impl AsFd for Signals {

@@ -65,16 +65,10 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
     let prefix = |text: &str| Key::Prefix(text.as_bytes().into());
     let exact = |text: &str| Key::Exact(text.as_bytes().into());
     let cgi = |text: &str, root: &Arc<Root>, strip| {
+        let root = Arc::clone(root);
         let options = cgi::Options {
-            place: Place {
-                root: Arc::clone(root),
-                strip,
-            },
-            key_length: text.len(),
             env: vec![("GREETING".into(), "hello".into())],
-            timeout: Duration::from_secs(1),
-            max_time: Duration::from_secs(1),
-            pass_authorization: false,
+            ..cgi::Options::below(Place { root, strip }, text.len())
         };
         Route::bare(prefix(text), text, Action::Cgi(options))
     };

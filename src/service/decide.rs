@@ -143,8 +143,8 @@ struct Walk<'s> {
     wait: Wait,
 }
 
-impl Walk<'_> {
-    fn rule(&self) -> &Route {
+impl<'s> Walk<'s> {
+    fn rule(&self) -> &'s Route {
         &self.site.routes[self.route]
     }
 
@@ -157,56 +157,84 @@ impl Walk<'_> {
                 location: redirect.location(question.path, question.query),
                 status: redirect.status,
             }),
-            Action::Files(options) => {
-                let resource = self.file(options, question)?;
-                let Some(path) = own_path(&resource) else {
-                    return Ok(resource);
-                };
-                // An index is reached under its own rule: one that denies it is not passed by.
-                let own = self.site.routes.find(path.as_bytes());
-                if matches!(self.site.routes[own].action, Action::Redirect(_)) {
-                    // It leads away from its name, very likely to here.
-                    return Ok(resource);
-                }
-                if self.turn_to(own, question, trace)? {
-                    return self.own_resource(Question { path, ..question });
-                }
-                Ok(resource)
-            }
-            Action::Cgi(options) => {
-                let script = cgi::locate::locate(options, question.path.as_bytes(), self.wait)?;
-                // The same for a script with a path that goes on after its name.
-                let own = self.site.routes.find(&script.name);
-                if self.turn_to(own, question, trace)?
-                    && !matches!(self.rule().action, Action::Cgi(_))
-                {
-                    return Err(denied(self.rule()));
-                }
-                let route = self.route;
-                Ok(Resource::Script { route, script })
-            }
+            Action::Files(options) => self.reach_file(options, question, trace),
+            Action::Cgi(options) => self.reach_script(options, question, trace),
         }
     }
 
+    /// A file, and an index or a fallback under its own rule: one that denies it is not passed by,
+    /// and one that runs it takes every method.
+    fn reach_file(
+        &mut self,
+        options: &files::Options,
+        question: Question<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Resource, Stop> {
+        let admitted = files::admit(question.method);
+        let resource = match self.file(options, question) {
+            Err(Stop::Failure(failure)) => return Err(admitted.err().unwrap_or(failure).into()),
+            outcome => outcome?,
+        };
+        if let Some(path) = own_path(&resource) {
+            let own = self.site.routes.find(path.as_bytes());
+            // A redirect leads away from its name, very likely to here.
+            let is_redirect = matches!(self.site.routes[own].action, Action::Redirect(_));
+            if !is_redirect && self.turn_to(own, question, trace)? {
+                return self.own_resource(Question { path, ..question });
+            }
+        }
+        admitted?;
+        Ok(resource)
+    }
+
+    /// A script, under its own rule where the path goes on after its name or is its directory's.
+    fn reach_script(
+        &mut self,
+        options: &cgi::Options,
+        question: Question<'_>,
+        trace: &mut impl Trace,
+    ) -> Result<Resource, Stop> {
+        let resource = self.script(options, question)?;
+        let Resource::Script { script, .. } = resource else {
+            return Ok(resource);
+        };
+        // The one program of a key has no path of its own.
+        if !matches!(options.programs, cgi::Programs::One { .. }) {
+            let own = self.site.routes.find(&script.name);
+            if self.turn_to(own, question, trace)? && !matches!(self.rule().action, Action::Cgi(_))
+            {
+                return Err(denied(self.rule()));
+            }
+        }
+        let route = self.route;
+        Ok(Resource::Script { route, script })
+    }
+
     fn file(&self, options: &files::Options, question: Question<'_>) -> Result<Resource, Stop> {
-        files::admit(question.method)?;
         let route = self.route;
         match files::locate(options, question.path, self.wait) {
             Ok(found) => Ok(Resource::Files { route, found }),
             Err(files::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
             Err(files::LocateError::WouldWait) => Err(Stop::WouldWait),
-            Err(files::LocateError::MissingSlash) => Ok(Resource::Redirect {
-                location: with_query(question.path.to_uri() + "/", question.query),
-                status: StatusCode::MOVED_PERMANENTLY,
-            }),
+            Err(files::LocateError::MissingSlash) => Ok(to_directory(question)),
+        }
+    }
+
+    fn script(&self, options: &cgi::Options, question: Question<'_>) -> Result<Resource, Stop> {
+        let route = self.route;
+        match cgi::locate::locate(options, question.path.as_bytes(), self.wait) {
+            Ok(script) => Ok(Resource::Script { route, script }),
+            Err(cgi::locate::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
+            Err(cgi::locate::LocateError::WouldWait) => Err(Stop::WouldWait),
+            Err(cgi::locate::LocateError::MissingSlash) => Ok(to_directory(question)),
         }
     }
 
     /// What an index's own rule makes of it.
     fn own_resource(&self, question: Question<'_>) -> Result<Resource, Stop> {
-        let route = self.route;
         match &self.rule().action {
             Action::Files(options) => {
+                files::admit(question.method)?;
                 let mut resource = self.file(options, question)?;
                 if let Resource::Files {
                     found: Found::File { own_path, .. },
@@ -217,10 +245,7 @@ impl Walk<'_> {
                 }
                 Ok(resource)
             }
-            Action::Cgi(options) => {
-                let script = cgi::locate::locate(options, question.path.as_bytes(), self.wait)?;
-                Ok(Resource::Script { route, script })
-            }
+            Action::Cgi(options) => self.script(options, question),
             Action::Deny | Action::Redirect(_) => Err(denied(self.rule())),
         }
     }
@@ -290,6 +315,14 @@ fn admit(
     }
 }
 
+/// The path of a directory that was asked for without its slash.
+fn to_directory(question: Question<'_>) -> Resource {
+    Resource::Redirect {
+        location: with_query(question.path.to_uri() + "/", question.query),
+        status: StatusCode::MOVED_PERMANENTLY,
+    }
+}
+
 /// A reference with the query of the request.
 fn with_query(mut location: String, query: Option<&str>) -> String {
     if let Some(query) = query {
@@ -307,15 +340,6 @@ fn denied(route: &Route) -> Stop {
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
-    }
-}
-
-impl From<cgi::locate::LocateError> for Stop {
-    fn from(error: cgi::locate::LocateError) -> Self {
-        match error {
-            cgi::locate::LocateError::WouldWait => Self::WouldWait,
-            cgi::locate::LocateError::Failure(failure) => Self::Failure(failure),
-        }
     }
 }
 

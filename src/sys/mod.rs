@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod file_slice;
+pub mod fork;
 pub mod receive;
 pub mod seqpacket;
 pub mod signals;

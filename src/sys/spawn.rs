@@ -10,20 +10,22 @@
 //! |---|---|
 //! | `rt_sigaction` | an ignored signal would stay ignored in the program |
 //! | `setsid` | a session and process group of its own, to be killed by |
+//! | `write` | the control group |
 //! | `fcntl`, `dup2`, `close` | the three streams become descriptors 0, 1 and 2 |
-//! | `fchdir` | the working directory |
 //! | `close_range` | no other descriptor, even one that was inherited by accident |
 //! | `umask` | 022 |
-//! | `prlimit` | no core files; as many open files as programs expect |
-//! | `prctl` | no set-user-ID program gives it more rights |
+//! | `prlimit` | no core files; as many open files as programs expect; other limits |
+//! | `prctl` | root's programs have no capabilities, and no set-user-ID program gives any |
 //! | `rt_sigprocmask` | no signal is blocked in the program |
+//! | `setgroups`, `setresgid`, `setresuid` | another user |
+//! | `fchdir` | the working directory, which that user must be able to enter |
 //! | `execve` | |
 //!
 //! A failed step is written into the memory that both share; no pipe is needed for it.
 
 use std::{
     convert::Infallible,
-    ffi::{CStr, CString, c_char, c_int, c_void},
+    ffi::{CString, c_char, c_int, c_void},
     io, mem,
     os::fd::BorrowedFd,
     ptr,
@@ -53,16 +55,34 @@ const SIGNAL_SET: usize = 8;
 /// What to start, and how it finds itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'p> {
-    /// The absolute path, which is its only argument too.
-    pub path: &'p CStr,
+    /// Its arguments, of which the first is the absolute path that is run.
+    pub arguments: &'p [CString],
     /// The whole environment, each `NAME=value`.
     pub environment: &'p [CString],
     /// The working directory.
     pub directory: BorrowedFd<'p>,
     /// Standard input, output and error. Any numbers do, also each other's.
     pub streams: [BorrowedFd<'p>; 3],
-    /// How many files it may open: the soft limit.
-    pub open_files: u64,
+    /// Limits of resources, beside that on core files.
+    pub limits: &'p [(Resource, u64)],
+    /// The `cgroup.procs` of its control group.
+    pub group: Option<BorrowedFd<'p>>,
+    /// Whom it runs as, if not as this process does.
+    pub identity: Option<Identity<'p>>,
+    /// Whether it may have capabilities and programs with set-user-ID bits, as the system gives
+    /// them. Else it has none, also where root starts it.
+    pub keeps_rights: bool,
+}
+
+/// Another user.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'p> {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// The ids of all its groups.
+    pub groups: &'p [u32],
 }
 
 /// Why a program was not started.
@@ -96,11 +116,11 @@ pub struct Spawner {
 /// All that the child needs, made before it exists.
 struct Plan<'p> {
     program: Program<'p>,
-    arguments: [*const c_char; 2],
+    /// Ends with a null pointer.
+    arguments: &'p [*const c_char],
     /// Ends with a null pointer.
     environment: &'p [*const c_char],
-    open_files: Rlimit,
-    core: Rlimit,
+    limits: &'p [(Resource, Rlimit)],
     failure: Option<SpawnError>,
 }
 
@@ -114,14 +134,17 @@ impl Spawner {
     /// Starts a program as a child and the leader of a session of its own. Returns when it runs,
     /// or when it was clear that it cannot: then no child is left.
     pub fn spawn(&mut self, program: Program<'_>) -> Result<Pid, SpawnError> {
-        let environment = program.environment.iter().map(|variable| variable.as_ptr());
-        let environment: Vec<_> = environment.chain([ptr::null()]).collect();
+        let arguments = pointers(program.arguments);
+        let environment = pointers(program.environment);
+        let limits = program.limits.iter().chain(&[(Resource::Core, 0)]);
+        let limits: Vec<_> = limits
+            .map(|&(resource, wanted)| (resource, limit(resource, wanted)))
+            .collect();
         let mut plan = Plan {
             program,
-            arguments: [program.path.as_ptr(), ptr::null()],
+            arguments: &arguments,
             environment: &environment,
-            open_files: soft_limit(Resource::Nofile, program.open_files),
-            core: soft_limit(Resource::Core, 0),
+            limits: &limits,
             failure: None,
         };
         let child = self.start(&mut plan)?;
@@ -156,12 +179,23 @@ impl Spawner {
     }
 }
 
-/// A soft limit as near to `wanted` as the hard limit lets it be.
-fn soft_limit(resource: Resource, wanted: u64) -> Rlimit {
+/// A list as `execve` takes it: the last pointer is null.
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    let pointers = texts.iter().map(|text| text.as_ptr());
+    pointers.chain([ptr::null()]).collect()
+}
+
+/// A limit as near to `wanted` as the hard limit lets it be. A program may raise the number of its
+/// open files again, as some do, but no other limit.
+fn limit(resource: Resource, wanted: u64) -> Rlimit {
     let maximum = rustix::process::getrlimit(resource).maximum;
+    let wanted = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
     Rlimit {
-        current: Some(maximum.map_or(wanted, |maximum| maximum.min(wanted))),
-        maximum,
+        current: wanted,
+        maximum: match resource {
+            Resource::Nofile => maximum,
+            _ => wanted,
+        },
     }
 }
 
@@ -183,28 +217,78 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, SpawnError> {
     } = plan.program;
     reset_handlers();
     rustix::process::setsid().map_err(SpawnError::at("setsid"))?;
+    if let Some(group) = plan.program.group {
+        // Zero is the process that writes it.
+        rustix::io::write(group, b"0").map_err(SpawnError::at("cgroup.procs"))?;
+    }
     connect(streams).map_err(SpawnError::at("dup2"))?;
-    rustix::process::fchdir(directory).map_err(SpawnError::at("fchdir"))?;
-    close_others()?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    for (resource, limit) in [
-        (Resource::Core, plan.core),
-        (Resource::Nofile, plan.open_files),
-    ] {
+    // Above the streams, where nothing is closed that is needed still.
+    let directory = rustix::io::fcntl_dupfd_cloexec(directory, 3);
+    let directory = directory.map_err(SpawnError::at("fcntl"))?;
+    for &(resource, limit) in plan.limits {
         rustix::process::setrlimit(resource, limit).map_err(SpawnError::at("setrlimit"))?;
     }
-    rustix::thread::set_no_new_privs(true).map_err(SpawnError::at("prctl"))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    if !plan.program.keeps_rights {
+        drop_rights()?;
+    }
     set_mask(&empty_set(), None);
-    // SAFETY: the path and both null-terminated lists point to C strings that live as long as
-    // the plan. The call returns only if it fails.
+    if let Some(identity) = plan.program.identity {
+        take_identity(identity)?;
+    }
+    rustix::process::fchdir(&directory).map_err(SpawnError::at("fchdir"))?;
+    // Before all others are, for it knows that it is open.
+    drop(directory);
+    close_others()?;
+    // SAFETY: both null-terminated lists point to C strings that live as long as the plan; the
+    // first argument may be null, which the kernel refuses. The call returns only if it fails.
     unsafe {
         libc::execve(
-            plan.program.path.as_ptr(),
+            plan.arguments[0],
             plan.arguments.as_ptr(),
             plan.environment.as_ptr(),
         );
     }
     Err(SpawnError::last("execve"))
+}
+
+/// Takes away what root's programs are given beyond what belongs to root: the kernel does not make
+/// capabilities of the user id any longer. Who may not say so has none to lose.
+fn drop_rights() -> Result<(), SpawnError> {
+    rustix::thread::set_no_new_privs(true).map_err(SpawnError::at("prctl"))?;
+    let no_root = libc::SECBIT_NOROOT | libc::SECBIT_NOROOT_LOCKED;
+    // SAFETY: both calls only read numbers. They fail without the right to change these bits, and
+    // on kernels without ambient capabilities: then there is nothing to take away.
+    unsafe {
+        libc::prctl(libc::PR_SET_SECUREBITS, no_root);
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        );
+    }
+    Ok(())
+}
+
+/// Becomes another user. The C library's functions would change all threads of the process whose
+/// memory this is; the system calls change this child alone.
+fn take_identity(identity: Identity<'_>) -> Result<(), SpawnError> {
+    let Identity { uid, gid, groups } = identity;
+    let outcome = |step, outcome: libc::c_long| match outcome {
+        0 => Ok(()),
+        _ => Err(SpawnError::last(step)),
+    };
+    // SAFETY: the pointer is to as many group ids as the call is told.
+    let set = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    outcome("setgroups", set)?;
+    // SAFETY: both calls take numbers only.
+    let set = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    outcome("setresgid", set)?;
+    // SAFETY: as before.
+    let set = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    outcome("setresuid", set)
 }
 
 /// Gives every signal its default action. The child's table of handlers is its own. The C library

@@ -28,17 +28,46 @@ pub enum How {
     Signal(i32),
 }
 
-/// A child that has ended and is not reaped yet; asked again, the same one may come.
-pub fn ended_child() -> io::Result<Option<Pid>> {
+/// What there is of children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// This one has ended and is not reaped yet; asked again, the same one may come.
+    Ended(Pid),
+    /// All run.
+    Running,
+    /// There are none.
+    None,
+}
+
+/// Looks for a child that has ended.
+pub fn children() -> io::Result<Children> {
     // SAFETY: all zeroes are a valid `siginfo_t`, a C structure of integers and pointers.
     let mut information: libc::siginfo_t = unsafe { mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the pointer is to a `siginfo_t` that lives throughout the call.
     match unsafe { libc::waitid(libc::P_ALL, 0, &raw mut information, options) } {
-        // SAFETY: waitid has filled in the fields for SIGCHLD, or none: then the id is zero.
-        0 => Ok(Pid::from_raw(unsafe { information.si_pid() })),
+        0 => {
+            // SAFETY: waitid has filled in the fields for SIGCHLD, or none: then the id is zero.
+            let pid = Pid::from_raw(unsafe { information.si_pid() });
+            Ok(pid.map_or(Children::Running, Children::Ended))
+        }
         _ => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(Children::None),
+            error => Err(error),
+        },
+    }
+}
+
+/// Waits until a child has ended; it is not reaped.
+pub fn any() -> io::Result<()> {
+    // SAFETY: all zeroes are a valid `siginfo_t`, a C structure of integers and pointers.
+    let mut information: libc::siginfo_t = unsafe { mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: the pointer is to a `siginfo_t` that lives throughout the call.
+    match unsafe { libc::waitid(libc::P_ALL, 0, &raw mut information, options) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::ECHILD | libc::EINTR)) => Ok(()),
             error => Err(error),
         },
     }

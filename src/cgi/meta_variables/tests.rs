@@ -1,6 +1,6 @@
 //! The environment of scripts as a whole, for a table of requests.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use http::Request;
 use proptest::prelude::*;
@@ -57,12 +57,9 @@ impl Case {
                 metadata: METADATA,
             },
             options: &Options {
-                place: Place { root, strip: 1 },
-                key_length: 9,
                 env: self.env,
-                timeout: Duration::from_secs(1),
-                max_time: Duration::from_secs(1),
                 pass_authorization: self.pass_authorization,
+                ..Options::below(Place { root, strip: 1 }, 9)
             },
             document_root: Path::new("/srv/www"),
         })
@@ -85,6 +82,7 @@ const METADATA: Metadata = Metadata {
     links: 1,
     permissions: 0o755,
     uid: 0,
+    gid: 0,
 };
 
 #[test]

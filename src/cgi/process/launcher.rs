@@ -82,6 +82,12 @@ pub fn unreachable_launcher(error: &io::Error) -> Failure {
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, cause)
 }
 
+/// The failure of a request whose launcher has ended while its script ran.
+pub fn lost_launcher(error: &io::Error) -> Failure {
+    let cause = Cause::Launcher(format!("it ended while the script ran: {error}"));
+    Failure::new(StatusCode::BAD_GATEWAY, cause)
+}
+
 /// The failure of a request whose supervision ended with the server.
 pub fn abandoned() -> Failure {
     unreachable_launcher(&io::Error::other("the server is stopping"))

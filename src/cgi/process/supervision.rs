@@ -10,12 +10,12 @@ use crate::{
     cgi::{
         process::{
             LastWords,
-            launcher::{Launcher, unreachable_launcher},
+            launcher::{Launcher, lost_launcher},
             patience::{Limit, Patience},
             streams::{Lines, discard, feed},
         },
         queue::Permit,
-        wire::Exit,
+        wire::{Exit, Met},
     },
     records::{Pending, ScriptUse},
     semantics::failure::{Cause, Failure},
@@ -76,7 +76,13 @@ impl Supervision {
         let stderr = stderr.finish(&pending);
         self.note(|script| match &exit {
             Ok(exit) => {
-                script.end = Some(exit.end.to_string());
+                script.end = Some(match exit.met {
+                    Some(met @ Met::Tasks(_)) => format!("{}, {met} met", exit.end),
+                    _ => exit.end.to_string(),
+                });
+                if let Some(met @ Met::Memory(_)) = exit.met {
+                    script.killed.get_or_insert(met.to_string());
+                }
                 script.cpu_us = exit.cpu_us;
                 script.max_rss_kib = exit.max_rss_kib;
             }
@@ -87,7 +93,7 @@ impl Supervision {
                 end: Some(exit.end),
                 stderr,
             }),
-            Err(error) => Err(unreachable_launcher(&error)),
+            Err(error) => Err(lost_launcher(&error)),
         });
         drop(self.permit);
     }

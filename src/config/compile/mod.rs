@@ -7,6 +7,7 @@ mod redirect;
 mod resolver;
 mod route;
 mod rule;
+mod running;
 mod scripts;
 mod serving;
 mod site;
@@ -22,6 +23,7 @@ use crate::{
         findings::{Findings, Mistake},
         notation::{quoted, quoted_all},
         raw::{self, Quantity, Raw, Texts, Written},
+        running::Running,
         sources::{NOWHERE, Sources},
         units::{self, COUNT, DURATION, Notation, SIZE},
     },
@@ -241,25 +243,18 @@ fn limits(raw: &raw::Limits, resolver: &mut Resolver<'_>) -> Limits {
 
 /// `[cgi]`: what holds for every script that does not say otherwise.
 struct Scripts {
-    timeout: Spanned<Duration>,
-    max_time: Spanned<Duration>,
+    running: Running,
     max_running: usize,
     max_queued: usize,
 }
 
 fn scripts(raw: &raw::Cgi, resolver: &mut Resolver<'_>) -> Scripts {
-    let minute = Duration::from_secs(60);
-    let mut duration = |key, written: &Written<Quantity>, default| {
-        resolver.resolve(key, written.as_ref(), &DURATION, default)
-    };
-    let timeout = duration("cgi.timeout", &raw.timeout, minute);
-    let max_time = duration("cgi.max-time", &raw.max_time, 10 * minute);
+    let running = running::read_defaults(raw, resolver);
     let mut count = |key, written: &Written<Quantity>, default| {
         resolver.resolve_within(key, written.as_ref(), &COUNT, default)
     };
     Scripts {
-        timeout,
-        max_time,
+        running,
         max_running: count("cgi.max-running", &raw.max_running, (64, 1..=100_000)),
         max_queued: count("cgi.max-queued", &raw.max_queued, (256, 0..=100_000)),
     }

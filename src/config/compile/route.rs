@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    cgi,
+    cgi::Programs,
     config::{
         compile::{
             resolver::Resolver,
@@ -11,9 +11,8 @@ use crate::{
             site::Scope,
         },
         inherit::{Cell, Effective, Rule, cells},
-        notation::{quoted, quoted_all, quoted_key},
+        notation::{quoted, quoted_all},
         sources::Span,
-        units::DURATION,
     },
     files,
     fs::{Place, Root},
@@ -63,16 +62,47 @@ fn action(cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Action {
             Action::Files(files(options, place, None))
         }
         Verb::Fallback(path) => Action::Files(files(options, below_site(root), Some(path.clone()))),
-        Verb::Cgi(location) => Action::Cgi(cgi::Options {
-            place: place(location, root, &cell.decider.key),
-            key_length: prefix(&cell.decider.key).len(),
-            env: variables(options),
-            timeout: *options.timeout.get_ref(),
-            max_time: *options.max_time.get_ref(),
-            pass_authorization: *options.pass_authorization.get_ref(),
-        }),
+        Verb::Cgi(_) | Verb::Script(_) | Verb::Interpreter(_) => {
+            let programs = programs(verb.get_ref(), cell, root);
+            Action::Cgi(options.running.options(programs))
+        }
         Verb::Redirect(redirect) => Action::Redirect(redirect.clone()),
         Verb::Deny => Action::Deny,
+    }
+}
+
+/// Which programs the verb is about.
+fn programs(verb: &Verb, cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Programs {
+    let key = &cell.decider.key;
+    let prefix = prefix(key);
+    match verb {
+        Verb::Script(file) => Programs::One {
+            file: file.clone(),
+            name_length: prefix.strip_suffix(b"/").unwrap_or(prefix).len(),
+        },
+        Verb::Interpreter(interpreter) => {
+            let (directory, ending) = match key {
+                Key::Ending { prefix, ending } => (&**prefix, &**ending),
+                Key::Exact(path) | Key::Prefix(path) => {
+                    let slash = path.iter().rposition(|&byte| byte == b'/');
+                    path.split_at(slash.map_or(0, |slash| slash + 1))
+                }
+            };
+            Programs::Interpreted {
+                place: below_site(root),
+                prefix_length: directory.len(),
+                ending: ending.into(),
+                interpreter: interpreter.clone(),
+            }
+        }
+        Verb::Cgi(location) => Programs::Below {
+            place: place(location, root, key),
+            key_length: prefix.len(),
+            index: cell.options.index.get_ref().clone(),
+        },
+        Verb::Files(_) | Verb::Fallback(_) | Verb::Redirect(_) | Verb::Deny => {
+            unreachable!("the verb is one for programs")
+        }
     }
 }
 
@@ -116,13 +146,6 @@ fn place(location: &Location, root: &Arc<Root>, key: &Key) -> Place {
     }
 }
 
-fn variables(options: &Effective) -> Vec<(Box<str>, Box<str>)> {
-    let variable = |(name, value): (&String, &serde_spanned::Spanned<String>)| {
-        (name.as_str().into(), value.get_ref().as_str().into())
-    };
-    options.env.iter().map(variable).collect()
-}
-
 /// The path of an exact key, the prefix of another.
 fn prefix(key: &Key) -> &[u8] {
     match key {
@@ -160,7 +183,17 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
         Verb::Fallback(path) => record("fallback", quoted(&path.to_uri()), &verb.span()),
         Verb::Cgi(location) => {
             record("cgi", mapping(location), &verb.span());
-            record_scripts(options, &mut record);
+            let index = &options.index;
+            record("index", quoted_all(index.get_ref()), &index.span());
+            options.running.record(&mut record);
+        }
+        Verb::Script(file) => {
+            record("script", quoted(&file.to_string_lossy()), &verb.span());
+            options.running.record(&mut record);
+        }
+        Verb::Interpreter(file) => {
+            record("interpreter", quoted(&file.to_string_lossy()), &verb.span());
+            options.running.record(&mut record);
         }
         Verb::Redirect(redirect) => {
             let Redirect {
@@ -177,24 +210,4 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
         }
         Verb::Deny => record("deny", "true".into(), &verb.span()),
     }
-}
-
-/// What holds for scripts.
-fn record_scripts(options: &Effective, record: &mut impl FnMut(&str, String, &Span)) {
-    for (name, value) in &options.env {
-        let key = format!("env.{}", quoted_key(name));
-        record(&key, quoted(value.get_ref()), &value.span());
-    }
-    for (key, time) in [
-        ("timeout", &options.timeout),
-        ("max-time", &options.max_time),
-    ] {
-        record(key, (DURATION.write)(time.get_ref()), &time.span());
-    }
-    let pass = &options.pass_authorization;
-    record(
-        "pass-authorization",
-        pass.get_ref().to_string(),
-        &pass.span(),
-    );
 }

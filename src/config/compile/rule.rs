@@ -1,6 +1,6 @@
 //! Path keys and redirects of a site into [`Rule`]s: the key, at most one verb, the options.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use serde_spanned::Spanned;
 
@@ -9,14 +9,13 @@ use crate::{
         compile::{
             redirect,
             resolver::Resolver,
-            scripts, serving,
+            running, scripts, serving,
             site::{Scope, index, networks, open_root},
         },
         findings::{Findings, Mistake},
         inherit::{Allow, Options, Rule, work},
         raw::{self, Mapping},
         sources::{NOWHERE, Span},
-        units::DURATION,
     },
     fs::Root,
     semantics::target::Path,
@@ -30,6 +29,10 @@ pub(super) enum Verb {
     /// Files of the site, and this one where nothing is.
     Fallback(Path<'static>),
     Cgi(Location),
+    /// One program.
+    Script(PathBuf),
+    /// Files of the site that this program reads.
+    Interpreter(PathBuf),
     Redirect(Redirect),
     Deny,
 }
@@ -165,6 +168,9 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
     written.extend(raw.redirect.as_ref().map(|verb| (verb.span(), "redirect")));
     written.extend(raw.deny.as_ref().map(|verb| (verb.span(), "deny")));
     written.extend(raw.fallback.as_ref().map(|verb| (verb.span(), "fallback")));
+    written.extend(raw.script.as_ref().map(|verb| (verb.span(), "script")));
+    let interpreter = raw.interpreter.as_ref();
+    written.extend(interpreter.map(|verb| (verb.span(), "interpreter")));
     written.sort_by_key(|(span, _)| span.start);
     if let [(_, first), (second_span, second), ..] = &written[..] {
         let message = format!("a path key does one thing: `{first}` or `{second}`");
@@ -181,6 +187,10 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
     } else if let Some(path) = &raw.fallback {
         let path = serving::path(path.get_ref());
         Verb::Fallback(resolver.findings.accept(&span, path)?)
+    } else if let Some(program) = &raw.script {
+        Verb::Script(script(key, program, resolver)?)
+    } else if let Some(program) = interpreter {
+        Verb::Interpreter(self::interpreter(key, program, resolver)?)
     } else {
         if raw.deny.as_ref().is_some_and(|deny| !deny.get_ref()) {
             report_false("deny", &span, resolver.findings);
@@ -220,6 +230,34 @@ fn mapped(
     }
 }
 
+/// The program of every path of a key.
+fn script(key: &Key, written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -> Option<PathBuf> {
+    if matches!(key, Key::Ending { .. }) {
+        let mistake = Mistake::new("`script` is one program for all paths of a key");
+        let help = "to run files by their ending write `interpreter`; for one path, or for all \
+                    below a directory, a key such as \"/git/\"";
+        resolver.findings.error(&written.span(), mistake.help(help));
+        return None;
+    }
+    Some(scripts::program(written, resolver))
+}
+
+/// The program that reads the files of a key.
+fn interpreter(
+    key: &Key,
+    written: &Spanned<PathBuf>,
+    resolver: &mut Resolver<'_>,
+) -> Option<PathBuf> {
+    if matches!(key, Key::Prefix(_)) {
+        let mistake = Mistake::new("`interpreter` is for files with an ending");
+        let help = "write it below a key such as \"*.php\" or \"/app/*.php\", so that no other \
+                    file is taken for a program";
+        resolver.findings.error(&written.span(), mistake.help(help));
+        return None;
+    }
+    Some(scripts::program(written, resolver))
+}
+
 fn report_false(name: &str, span: &Span, findings: &mut Findings) {
     let mistake = Mistake::new(format!("`{name} = false` does nothing"));
     let help = "leave it out; to serve files below a key that does something else, write a more \
@@ -233,33 +271,11 @@ fn options(raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Options {
         let (networks, text) = networks(written, resolver)?;
         Some(Spanned::new(written.span(), Allow { networks, text }))
     });
-    for (name, value) in &raw.env {
-        check_variable(name, value, resolver.findings);
-    }
-    let env = raw
-        .env
-        .iter()
-        .map(|(name, value)| (name.get_ref().clone(), value.clone()));
     Options {
         allow,
-        env: env.collect(),
         index: index(raw.index.as_ref(), resolver),
         listing: raw.listing.clone(),
-        timeout: resolver.read(raw.timeout.as_ref(), &DURATION),
-        max_time: resolver.read(raw.max_time.as_ref(), &DURATION),
-        pass_authorization: raw.pass_authorization.clone(),
+        running: running::read(raw, resolver),
         serving: serving::read(raw.serving(), resolver),
-    }
-}
-
-fn check_variable(name: &Spanned<String>, value: &Spanned<String>, findings: &mut Findings) {
-    let text = name.get_ref();
-    if text.is_empty() || text.contains(['=', '\0']) {
-        let mistake = Mistake::new(format!("{text:?} is not the name of a variable"));
-        findings.error(&name.span(), mistake);
-    }
-    if value.get_ref().contains('\0') {
-        let mistake = Mistake::new(format!("the value of `{text}` has a NUL in it"));
-        findings.error(&value.span(), mistake);
     }
 }

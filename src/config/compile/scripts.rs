@@ -1,6 +1,10 @@
 //! Checks of what `cgi` maps: who can change the programs, whether they would run, and whether
 //! another path would show them.
 
+use std::path::PathBuf;
+
+use serde_spanned::Spanned;
+
 use crate::{
     config::{
         compile::{
@@ -11,11 +15,32 @@ use crate::{
         findings::{Findings, Mistake},
         inherit::Rule,
         inspect,
-        sources::NOWHERE,
+        sources::{NOWHERE, Span},
     },
     fs::Root,
     site::Key,
 };
+
+/// The absolute path of a program that the configuration names.
+pub(super) fn program(written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -> PathBuf {
+    let span = written.span();
+    let file = resolver.sources.resolve(written.get_ref(), &span);
+    if written.get_ref().as_os_str().is_empty() {
+        let mistake = Mistake::new("the path of a program is empty");
+        resolver.findings.error(&span, mistake);
+    } else {
+        report(inspect::program(&file), &span, resolver);
+    }
+    file
+}
+
+fn report(finding: Option<inspect::Finding>, span: &Span, resolver: &mut Resolver<'_>) {
+    match finding {
+        Some(inspect::Finding::Unsafe(mistake)) => resolver.findings.error(span, mistake),
+        Some(inspect::Finding::Broken(mistake)) => resolver.findings.warning(span, mistake),
+        None => {}
+    }
+}
 
 /// Looks at the programs of a path key.
 pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolver<'_>) {
@@ -39,10 +64,7 @@ pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolv
         resolver.findings.warning(&span, Mistake::new(message));
     }
     for finding in inspect::scripts(&directory) {
-        match finding {
-            inspect::Finding::Unsafe(mistake) => resolver.findings.error(&span, mistake),
-            inspect::Finding::Broken(mistake) => resolver.findings.warning(&span, mistake),
-        }
+        report(Some(finding), &span, resolver);
     }
 }
 

@@ -1,7 +1,6 @@
 //! `[site.NAME]` into a [`Site`].
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -230,12 +229,9 @@ fn base_options(raw: &raw::Site, scripts: &Scripts, resolver: &mut Resolver<'_>)
     let listing = raw.listing.clone();
     Effective {
         allow: Vec::new(),
-        env: BTreeMap::new(),
         index: index.unwrap_or_else(|| Spanned::new(NOWHERE, vec!["index.html".into()])),
         listing: listing.unwrap_or_else(|| Spanned::new(NOWHERE, false)),
-        timeout: scripts.timeout.clone(),
-        max_time: scripts.max_time.clone(),
-        pass_authorization: Spanned::new(NOWHERE, false),
+        running: scripts.running.clone(),
         serving: serving::read(raw.serving(), resolver),
     }
 }

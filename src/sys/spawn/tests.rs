@@ -1,6 +1,7 @@
 //! Programs started by the test program itself.
 
 use std::{
+    ffi::CStr,
     fs::File,
     io::{Read, Write, pipe},
     os::fd::{AsFd, OwnedFd},
@@ -22,11 +23,14 @@ fn shell(commands: &str, environment: &[CString], directory: &Path) -> (String, 
     let (mut reader, output) = pipe().unwrap();
     let directory = open(directory);
     let program = Program {
-        path: c"/bin/sh",
+        arguments: &[c"/bin/sh".to_owned()],
         environment,
         directory: directory.as_fd(),
         streams: [stdin.as_fd(), output.as_fd(), output.as_fd()],
-        open_files: 100,
+        limits: &[(Resource::Nofile, 100)],
+        group: None,
+        identity: None,
+        keeps_rights: false,
     };
     let child = Spawner::new().unwrap().spawn(program).unwrap();
     drop((stdin, output));
@@ -149,11 +153,14 @@ fn streams_may_have_the_numbers_of_others() {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let root = open(Path::new("/"));
     let program = Program {
-        path: &path,
+        arguments: &[path],
         environment: &[PATH.to_owned()],
         directory: root.as_fd(),
         streams: [stderr.as_fd(), stdin.as_fd(), stdout.as_fd()],
-        open_files: 100,
+        limits: &[(Resource::Nofile, 100)],
+        group: None,
+        identity: None,
+        keeps_rights: false,
     };
     let child = Spawner::new().unwrap().spawn(program).unwrap();
     let links = |process: &str| {
@@ -186,15 +193,18 @@ fn a_program_that_cannot_run_leaves_no_child() {
     for (path, directory, step, errno) in [
         (c"/nonexistent", &opened, "execve", Errno::NOENT),
         (c"/", &opened, "execve", Errno::ACCESS),
-        (&data, &opened, "execve", Errno::NOEXEC),
+        (&*data, &opened, "execve", Errno::NOEXEC),
         (c"/bin/true", &null, "fchdir", Errno::NOTDIR),
     ] {
         let program = Program {
-            path,
+            arguments: &[path.to_owned()],
             environment: &[],
             directory: directory.as_fd(),
             streams: [null.as_fd(); 3],
-            open_files: 100,
+            limits: &[(Resource::Nofile, 100)],
+            group: None,
+            identity: None,
+            keeps_rights: false,
         };
         let error = Spawner::new().unwrap().spawn(program).unwrap_err();
         assert_eq!(error, SpawnError { step, errno });
@@ -209,11 +219,14 @@ fn its_resource_use_is_known() {
     drop(writer);
     let (null, root) = (open(Path::new("/dev/null")), open(Path::new("/")));
     let program = Program {
-        path: c"/bin/sh",
+        arguments: &[c"/bin/sh".to_owned()],
         environment: &[],
         directory: root.as_fd(),
         streams: [stdin.as_fd(), null.as_fd(), null.as_fd()],
-        open_files: 100,
+        limits: &[(Resource::Nofile, 100)],
+        group: None,
+        identity: None,
+        keeps_rights: false,
     };
     let child = Spawner::new().unwrap().spawn(program).unwrap();
     let ended = wait::reap(child).unwrap();
