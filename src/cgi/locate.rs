@@ -51,7 +51,7 @@ pub fn locate(options: &Options, path: &[u8], wait: Wait) -> Result<Script, Loca
             key_length,
             index,
         } => below(place, index, path, (*key_length, wait)),
-        Programs::One { file, name_length } => one(file, path, *name_length),
+        Programs::One { file, name } => one(file, path, name.len()),
         Programs::Interpreted {
             place,
             prefix_length,

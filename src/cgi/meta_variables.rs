@@ -52,6 +52,8 @@ pub struct Facts<'r> {
     pub document_root: &'r Path,
     /// The user, where a password was asked for.
     pub user: Option<&'r [u8]>,
+    /// The length of content that is here as a whole, and whose head does not tell it.
+    pub length: Option<u64>,
 }
 
 /// The whole environment of a script.
@@ -97,6 +99,9 @@ fn standard(variables: &mut Variables, facts: &Facts<'_>) {
     let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     if let (Some(length), false) = (head.headers.get(header::CONTENT_LENGTH), is_chunked) {
         variables.set("CONTENT_LENGTH", length);
+    }
+    if let Some(length) = facts.length {
+        variables.set("CONTENT_LENGTH", length.to_string());
     }
     if let Some(media_type) = head.headers.get(header::CONTENT_TYPE) {
         variables.set("CONTENT_TYPE", media_type);

@@ -15,12 +15,13 @@ mod options;
 mod process;
 pub mod queue;
 mod response;
+mod spool;
 pub mod wire;
 
 use std::{os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 
 use crate::{
     body::Body,
@@ -34,8 +35,9 @@ use locate::Script;
 use meta_variables::{Environment, Facts, meta_variables};
 use process::{LastWords, Output, Start};
 use response::{Head, Parser, ResponseError, ScriptResponse};
+use spool::{Spooled, spool};
 
-pub use options::{Account, Confinement, Options, Programs};
+pub use options::{Account, Confinement, Options, Programs, Size};
 pub use queue::Queue;
 
 /// How long the end of a script is waited for that has already failed, to tell its exit status
@@ -97,18 +99,25 @@ pub enum Answer {
 pub async fn respond<C>(
     gateway: &Gateway,
     request: ScriptRequest<'_>,
-    content: C,
+    mut content: C,
     queue: &Queue,
 ) -> Result<Answer, Failure>
 where
     C: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static,
 {
+    // Before it takes a place that others wait for.
+    let is_spooled = request.options.spool && has_no_length(&request.head.headers);
+    let spooled = if is_spooled {
+        Some(spool(&mut content).await?)
+    } else {
+        None
+    };
     let permit = queue.enter().await?;
     let launch = wire::Launch {
         site: request.site.into(),
         key: request.key.into(),
         script_name: request.script.name.to_vec(),
-        environment: environment(&request).variables,
+        environment: environment(&request, spooled.as_ref()).variables,
     };
     let start = Start {
         launch,
@@ -117,6 +126,7 @@ where
         max_time: request.options.max_time,
         pending: request.pending,
         permit,
+        stdin: spooled.map(|spooled| spooled.file),
     };
     let output = process::start(&gateway.launcher, start, content).await?;
     let (response, first, output) = read_head(output, request.script).await?;
@@ -133,7 +143,12 @@ where
     }
 }
 
-fn environment(request: &ScriptRequest<'_>) -> Environment {
+/// Whether content comes without a word about how much (RFC 9112 §6.3).
+fn has_no_length(fields: &HeaderMap) -> bool {
+    fields.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn environment(request: &ScriptRequest<'_>, spooled: Option<&Spooled>) -> Environment {
     let environment = meta_variables(&Facts {
         head: request.head,
         target: request.target,
@@ -142,6 +157,7 @@ fn environment(request: &ScriptRequest<'_>) -> Environment {
         options: request.options,
         document_root: request.document_root,
         user: request.user,
+        length: spooled.map(|spooled| spooled.length),
     });
     for name in &environment.ambiguous {
         let id = request.pending.id();

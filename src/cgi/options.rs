@@ -39,8 +39,8 @@ pub enum Programs {
     One {
         /// Its absolute path.
         file: PathBuf,
-        /// Length of the path that is its name: the key without its last slash.
-        name_length: usize,
+        /// Its name: the key that maps it, without a slash at the end.
+        name: Box<[u8]>,
     },
     /// Files that another program reads, which need not be executable.
     Interpreted {
@@ -84,6 +84,21 @@ pub struct Account {
     pub gid: u32,
     /// The ids of all its groups.
     pub groups: Vec<u32>,
+}
+
+/// A number of bytes, for people and as the configuration writes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(bytes) = *self;
+        let units = [(30, "G"), (20, "M"), (10, "K")];
+        match units.into_iter().find(|(bits, _)| bytes % (1 << bits) == 0) {
+            Some((bits, name)) => write!(out, "{}{name}", bytes >> bits),
+            None => write!(out, "{bytes}B"),
+        }
+    }
 }
 
 impl Default for Confinement {

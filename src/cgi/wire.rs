@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::cgi::Size;
+
 /// The longest message in bytes: an environment with the largest head that a server takes, and
 /// less than the send buffer that an unprivileged process may have.
 pub const MAX_MESSAGE: usize = 192 * 1024;
@@ -124,13 +126,7 @@ impl std::fmt::Display for Met {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Self::Tasks(tasks) => write!(out, "tasks limit {tasks}"),
-            Self::Memory(bytes) if bytes % (1 << 30) == 0 => {
-                write!(out, "memory limit {}G", bytes >> 30)
-            }
-            Self::Memory(bytes) if bytes % (1 << 20) == 0 => {
-                write!(out, "memory limit {}M", bytes >> 20)
-            }
-            Self::Memory(bytes) => write!(out, "memory limit {}K", bytes >> 10),
+            Self::Memory(bytes) => write!(out, "memory limit {}", Size(bytes)),
         }
     }
 }

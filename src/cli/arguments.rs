@@ -95,6 +95,10 @@ pub struct Serve {
     /// Serve what this configuration file says
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Have scripts started by the launcher that listens on this socket, as
+    /// that of pywebd-cgi.socket, instead of one of its own
+    #[arg(long, value_name = "SOCKET")]
+    pub launcher: Option<PathBuf>,
 }
 
 /// What to explain.

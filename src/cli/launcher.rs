@@ -1,5 +1,7 @@
 //! `pywebd launcher`: the second process, started by the first with a listening socket as
-//! standard input.
+//! standard input, or by the service manager.
+
+use std::{io, os::fd::OwnedFd};
 
 use crate::{
     cli::{
@@ -11,15 +13,17 @@ use crate::{
     config::{self, Source},
     launcher,
     site::Snapshot,
+    systemd,
 };
 
 /// Starts scripts until the server ends.
 pub fn launch(what: &Launcher) -> Exit {
     let outcome = source(&what.serve).and_then(|source| {
-        let listener = launcher::listener_from_stdin().map_err(|error| error.to_string())?;
+        let listener = listener(what).map_err(|error| error.to_string())?;
         let _messages = logging::start(level(&source), Lines::Direct);
         let load = || load(&source);
-        launcher::run(listener, what.parent, load).map_err(|error| error.to_string())
+        let groups = launcher::control_groups(what.parent);
+        launcher::run(listener, what.parent, groups, load).map_err(|error| error.to_string())
     });
     match outcome {
         Ok(()) => Exit::Success,
@@ -28,6 +32,19 @@ pub fn launch(what: &Launcher) -> Exit {
             Exit::OsError
         }
     }
+}
+
+/// The socket that the service manager or the server has passed.
+fn listener(what: &Launcher) -> io::Result<OwnedFd> {
+    if what.parent.is_some() {
+        return launcher::listener_from_stdin();
+    }
+    let sockets = systemd::sockets::passed()?;
+    let missing = "no socket was passed: it is started by pywebd-cgi.socket";
+    sockets
+        .into_iter()
+        .next()
+        .ok_or_else(|| io::Error::other(missing))
 }
 
 fn source(what: &Serve) -> Result<Source, String> {

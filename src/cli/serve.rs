@@ -36,6 +36,7 @@ pub fn demonstrate() -> Exit {
         listen: Listen::Tcp(([127, 0, 0, 1], 8000).into()),
         cgi: true,
         config: None,
+        launcher: None,
     })
 }
 
@@ -70,6 +71,7 @@ pub fn serve(what: &Serve) -> Exit {
         files: loaded.files,
         sockets: systemd::sockets::passed().unwrap_or_default(),
         gateway: gateway.clone(),
+        launcher,
         sink,
     };
     let exit = match Server::start(start) {
@@ -79,7 +81,6 @@ pub fn serve(what: &Serve) -> Exit {
             exit_of(&error)
         }
     };
-    drop(launcher);
     drop(messages);
     if let Ok(writer) = writer {
         // Every sink is gone with the server: what is queued is written, and the writer ends.
@@ -148,13 +149,18 @@ fn state_directory() -> Vec<(String, String)> {
         .collect()
 }
 
-fn start_launcher(what: &Serve) -> std::io::Result<(LauncherChild, Gateway)> {
+/// The launcher that runs already, or one that is started here.
+fn start_launcher(what: &Serve) -> io::Result<(Option<LauncherChild>, Gateway)> {
+    if let Some(path) = &what.launcher {
+        let launcher = seqpacket::Address::new(path)?;
+        return Ok((None, Gateway { launcher }));
+    }
     let listener = seqpacket::Listener::bind_abstract()?;
     let gateway = Gateway {
         launcher: listener.address()?,
     };
-    let child = LauncherChild::start(listener.into(), &launcher_arguments(what))?;
-    Ok((child, gateway))
+    let child = LauncherChild::start(listener.into(), launcher_arguments(what))?;
+    Ok((Some(child), gateway))
 }
 
 fn launcher_arguments(what: &Serve) -> Vec<OsString> {

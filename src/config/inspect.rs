@@ -75,12 +75,29 @@ pub(super) enum Finding {
     Broken(Mistake),
 }
 
-/// Looks at a directory of scripts and those directly below it.
-pub(super) fn scripts(directory: &Path) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut left = MOST_FILES;
-    inspect_directory(directory, DEPTH, &mut left, &mut findings);
-    findings
+/// Looks at a directory of scripts and those directly below it. Links may lead to what is in it or
+/// in one of the other directories.
+pub(super) fn scripts<'d>(
+    directory: &'d Path,
+    followed: impl Iterator<Item = &'d Path>,
+) -> Vec<Finding> {
+    let places = std::iter::once(directory).chain(followed);
+    let mut look = Look {
+        places: places.filter_map(|path| path.canonicalize().ok()).collect(),
+        left: MOST_FILES,
+        findings: Vec::new(),
+    };
+    look.directory(directory, DEPTH);
+    look.findings
+}
+
+/// A look at the scripts of a path key.
+struct Look {
+    /// Where links may lead.
+    places: Vec<PathBuf>,
+    /// How many files may still be looked at.
+    left: usize,
+    findings: Vec<Finding>,
 }
 
 /// What is wrong with a program that the configuration names itself.
@@ -101,39 +118,63 @@ pub(super) fn program(file: &Path) -> Option<Finding> {
         let mistake = Mistake::new(format!("program {name} is not executable"));
         return Some(Finding::Broken(mistake.help(format!("chmod +x {name}"))));
     }
+    if file.file_name() == Some(OsStr::new("php")) {
+        // Debian's is the one for the command line.
+        let mistake = Mistake::new(format!("{name} writes no header, as scripts must"));
+        return Some(Finding::Broken(mistake.help("write /usr/bin/php-cgi")));
+    }
     inspect_file(file, &metadata)
 }
 
-fn inspect_directory(
-    directory: &Path,
-    depth: usize,
-    left: &mut usize,
-    findings: &mut Vec<Finding>,
-) {
-    // What cannot be read here cannot be run by name either, or is no business of ours.
-    let (Ok(metadata), Ok(entries)) = (fs::metadata(directory), fs::read_dir(directory)) else {
-        return;
-    };
-    findings.extend(writable("directory", directory, &metadata));
-    let mut paths: Vec<_> = entries
-        .take(*left)
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
-    *left -= paths.len();
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default();
-        let Ok(metadata) = fs::metadata(&path) else {
-            continue;
+impl Look {
+    fn directory(&mut self, directory: &Path, depth: usize) {
+        // What cannot be read here cannot be run by name either, or is no business of ours.
+        let (Ok(metadata), Ok(entries)) = (fs::metadata(directory), fs::read_dir(directory)) else {
+            return;
         };
-        if is_hidden(name.as_bytes()) {
-            continue;
+        self.findings
+            .extend(writable("directory", directory, &metadata));
+        let mut paths: Vec<_> = entries
+            .take(self.left)
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .collect();
+        self.left -= paths.len();
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().unwrap_or_default();
+            let Ok(metadata) = fs::metadata(&path) else {
+                continue;
+            };
+            if is_hidden(name.as_bytes()) {
+                continue;
+            }
+            if let Some(mistake) = self.leads_out(&path, &metadata) {
+                self.findings.push(Finding::Broken(mistake));
+            } else if metadata.is_file() {
+                self.findings.extend(inspect_file(&path, &metadata));
+            } else if metadata.is_dir() && depth > 1 {
+                self.directory(&path, depth - 1);
+            }
         }
-        if metadata.is_file() {
-            findings.extend(inspect_file(&path, &metadata));
-        } else if metadata.is_dir() && depth > 1 {
-            inspect_directory(&path, depth - 1, left, findings);
+    }
+
+    /// A link to a program that is somewhere else.
+    fn leads_out(&self, path: &Path, metadata: &Metadata) -> Option<Mistake> {
+        let is_link = fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink());
+        if !is_link || metadata.permissions().mode() & 0o111 == 0 {
+            return None;
         }
+        let target = path.canonicalize().ok()?;
+        if self.places.iter().any(|place| target.starts_with(place)) {
+            return None;
+        }
+        let (path, parent) = (path.display(), target.parent()?.display());
+        let message = format!("{path} is not run: it is a link out of its directory");
+        let target = target.display();
+        let help = format!(
+            "write a path key for it with script = \"{target}\", or follow = [\"{parent}\"] for the site"
+        );
+        Some(Mistake::new(message).help(help))
     }
 }
 
@@ -255,7 +296,8 @@ mod tests {
             Finding::Unsafe(mistake) => format!("unsafe: {}", mistake.message),
             Finding::Broken(mistake) => format!("broken: {}", mistake.message),
         };
-        scripts(directory).into_iter().map(message).collect()
+        let findings = scripts(directory, std::iter::empty());
+        findings.into_iter().map(message).collect()
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn wrong_type(name: &str, error: &Error) -> Mistake {
     let expected = match expected {
         "a map" => "a table",
         "a sequence" => "an array",
-        "path string" => "the path of a directory, as a string",
+        "path string" => "a path, as a string",
         "a boolean" => "true or false, without quotes",
         "i64" => "a number",
         other => other,

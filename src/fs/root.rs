@@ -142,6 +142,11 @@ impl Root {
         Self { follow, ..self }
     }
 
+    /// The directories that symbolic links may lead into.
+    pub fn followed(&self) -> impl Iterator<Item = &Path> {
+        self.follow.iter().map(Self::path)
+    }
+
     /// The configured path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -5,7 +5,7 @@
 //! found with the same function that the server decides with.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsStr},
     os::fd::OwnedFd,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -68,7 +68,10 @@ pub fn admit<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<Admitted<'s>
         check_privilege(account)?;
     }
     Ok(Admitted {
-        arguments: arguments(&script, &options.programs)?,
+        arguments: arguments(&script, &options.programs)
+            .into_iter()
+            .map(c_string)
+            .collect::<Result<_, _>>()?,
         directory: directory.fd,
         environment: environment(&launch.environment, &script, options)?,
         confinement: &options.confinement,
@@ -113,8 +116,8 @@ fn mapping<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<&'s cgi::Optio
             "the path key {key:?} maps no programs"
         )));
     };
-    let is_of_it = match options.programs {
-        Programs::One { .. } => route.key.matches(script_name),
+    let is_of_it = match &options.programs {
+        Programs::One { name, .. } => **name == **script_name,
         Programs::Below { .. } | Programs::Interpreted { .. } => {
             is_plain(script_name)
                 && std::ptr::eq(&raw const routes[routes.find(script_name)], route)
@@ -187,15 +190,17 @@ fn directory_of(file: &Path) -> (PathBuf, Result<Opened, String>) {
     (path.to_owned(), opened)
 }
 
-/// A query never becomes an argument (RFC 3875 §4.4 would let it): programs take those for options.
-fn arguments(script: &Script, programs: &Programs) -> Result<Vec<CString>, Refusal> {
+/// The program that is run, and the script where that is another one. A query never becomes an
+/// argument (RFC 3875 §4.4 would let it): programs take those for options.
+pub fn arguments<'s>(script: &'s Script, programs: &'s Programs) -> Vec<&'s OsStr> {
     let interpreter = match programs {
         Programs::Interpreted { interpreter, .. } => Some(interpreter),
         Programs::Below { .. } | Programs::One { .. } => None,
     };
     let arguments = interpreter.into_iter().chain([&script.file]);
-    arguments
-        .map(|path| CString::new(path.as_os_str().as_bytes()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| Refusal::Malformed("a name with a NUL in it".into()))
+    arguments.map(|path| path.as_os_str()).collect()
+}
+
+fn c_string(text: &OsStr) -> Result<CString, Refusal> {
+    CString::new(text.as_bytes()).map_err(|_| Refusal::Malformed("a name with a NUL in it".into()))
 }

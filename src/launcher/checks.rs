@@ -3,11 +3,15 @@
 //!
 //! `pywebd explain` shows the same list.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     cgi::{Account, Confinement, Options, Programs, locate::Script},
     fs::{Kind, Metadata},
+    launcher::{
+        admission::{arguments, open_directory},
+        interpreter::{beginning, missing_interpreter},
+    },
 };
 
 /// Mode bits: others may write.
@@ -24,6 +28,45 @@ const EXECUTE: u32 = 0o111;
 
 /// What was looked at, and what is wrong with it, with the remedy.
 pub type Check = (&'static str, Result<(), String>);
+
+/// How a script would be started, for people.
+#[derive(Debug)]
+pub struct Examined {
+    /// The program and its arguments.
+    pub arguments: Vec<String>,
+    /// The working directory.
+    pub directory: PathBuf,
+    /// What it was looked at for.
+    pub checks: Vec<Check>,
+}
+
+/// Looks at a script as the launcher does, and at what the kernel will say.
+pub fn examine(script: &Script, options: &Options) -> Examined {
+    let arguments = arguments(script, &options.programs);
+    let program = beginning(Path::new(arguments[0]));
+    let line = program.and_then(|bytes| missing_interpreter(&bytes));
+    let line = line.map_or(Ok(()), |refusal| Err(refusal.to_string()));
+    let (directory, mut checks) = match open_directory(script, &options.programs) {
+        Ok((path, opened)) => {
+            let checks = checks(script, options, (&path, &opened.metadata)).collect();
+            (path, checks)
+        }
+        Err(refusal) => {
+            let parent = script.file.parent().unwrap_or(Path::new("/"));
+            let check = ("its directory", Err(refusal.to_string()));
+            (parent.to_owned(), vec![check])
+        }
+    };
+    checks.push(("its #! line", line));
+    Examined {
+        arguments: arguments
+            .iter()
+            .map(|argument| argument.display().to_string())
+            .collect(),
+        directory,
+        checks,
+    }
+}
 
 /// The checks of a script that was found, in their order. `directory` is the one that it lies in.
 pub fn checks(

@@ -1,8 +1,13 @@
 //! A script that runs: its start, the ladder that ends it, and its burial with all it started.
 
 use std::{
+    ffi::OsStr,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -102,7 +107,8 @@ impl Child {
             Err(error) => {
                 group.map(|group| group.remove());
                 Err(interpreter::refusal(error, || {
-                    interpreter::beginning(admitted.arguments.first()?)
+                    let program = admitted.arguments.first()?.as_bytes();
+                    interpreter::beginning(Path::new(OsStr::from_bytes(program)))
                 }))
             }
         }

@@ -16,7 +16,6 @@
 
 use std::{
     collections::HashSet,
-    ffi::OsStr,
     fs,
     io::{self, Read, Write},
     os::fd::{AsFd, OwnedFd},
@@ -33,12 +32,17 @@ use crate::cgi::Confinement;
 /// What the groups of launchers are called, before their process ids.
 const PREFIX: &str = "pywebd.";
 
+/// The group of the processes that are no scripts.
+const MAIN: &str = "main";
+
 /// The controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// The tree of one launcher.
 #[derive(Debug)]
 pub struct Groups {
+    /// D
+    place: PathBuf,
     path: PathBuf,
     directory: OwnedFd,
     controllers: HashSet<&'static str>,
@@ -81,26 +85,25 @@ impl Groups {
                 place.display()
             ));
         }
-        remove_stale(&place);
         let path = place.join(format!("{PREFIX}{}", std::process::id()));
-        let made = fs::create_dir(&path).and_then(|()| open(&path));
-        let directory = made.map_err(|error| format!("{}: {error}", path.display()))?;
+        let directory = claim(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut groups = Self {
+            place,
             path,
             directory,
             controllers: HashSet::new(),
             made: 0,
             owner: std::process::id(),
         };
-        if let Err(error) = lock(&groups.directory).and_then(|()| has_kill(&groups.directory)) {
-            let _ = fs::remove_dir(&groups.path);
-            return Err(format!("{}: {error}", place.display()));
-        }
+        // What was made is removed when it is dropped.
+        has_kill(&groups.directory)
+            .map_err(|error| format!("{}: {error}", groups.path.display()))?;
         if is_delegated {
             let processes = [Some(std::process::id()), server];
-            groups.move_to_main(&place, processes.into_iter().flatten());
+            groups.move_to_main(processes.into_iter().flatten());
         }
-        let usable = |name: &&str| enable(&place, &groups.path, name);
+        remove_stale(&groups.place);
+        let usable = |name: &&str| enable(&groups.place, &groups.path, name);
         groups.controllers = CONTROLLERS.into_iter().filter(usable).collect();
         Ok(groups)
     }
@@ -139,12 +142,12 @@ impl Groups {
         Ok(group)
     }
 
-    fn move_to_main(&self, place: &Path, processes: impl Iterator<Item = u32>) {
-        let main = self.path.join("main");
-        let inside = fs::read_to_string(place.join("cgroup.procs")).unwrap_or_default();
+    /// Leaves D without the launcher's processes.
+    fn move_to_main(&self, processes: impl Iterator<Item = u32>) {
+        let main = self.path.join(MAIN);
         let moved = fs::create_dir(&main).and_then(|()| {
             for process in processes {
-                if inside.lines().any(|line| line == process.to_string()) {
+                if is_below(process, &self.place) {
                     fs::write(main.join("cgroup.procs"), process.to_string())?;
                 }
             }
@@ -227,11 +230,30 @@ impl Group {
     }
 }
 
-/// Where this process is in the tree.
+/// Where this process was started in the tree: not in `main` of a launcher that was before it.
 fn own_place() -> Result<PathBuf, String> {
-    let read = |path| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-    let (mounts, groups) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+    let place = place_of(std::process::id())?;
+    let launcher = place.parent().filter(|_| place.ends_with(MAIN));
+    let launcher = launcher.filter(|path| is_of_launcher(path));
+    Ok(launcher.and_then(Path::parent).unwrap_or(&place).to_owned())
+}
+
+/// Where a process is in the tree.
+fn place_of(process: u32) -> Result<PathBuf, String> {
+    let read = |path: String| fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"));
+    let mounts = read("/proc/self/mountinfo".into())?;
+    let groups = read(format!("/proc/{process}/cgroup"))?;
     place_in(&mounts, &groups).ok_or_else(|| "there are no control groups of version 2".into())
+}
+
+/// Whether a process is somewhere below a directory.
+fn is_below(process: u32, directory: &Path) -> bool {
+    place_of(process).is_ok_and(|place| place.starts_with(directory))
+}
+
+fn is_of_launcher(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(PREFIX)
 }
 
 /// The directory of a process's group, by the text of its `mountinfo` and `cgroup` files.
@@ -259,6 +281,30 @@ fn is_delegated(place: &Path) -> bool {
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Makes a launcher's part of the tree, and locks it. Another launcher that starts now may take it for
+/// one that is left, and remove it before it is locked.
+fn claim(path: &Path) -> io::Result<OwnedFd> {
+    loop {
+        match fs::create_dir(path) {
+            // Of a launcher that had the same process id.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            outcome => outcome?,
+        }
+        let directory = match open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            outcome => outcome?,
+        };
+        let is_locked = lock(&directory).is_ok();
+        let here = rustix::fs::stat(path).is_ok_and(|now| {
+            rustix::fs::fstat(&directory).is_ok_and(|opened| opened.st_ino == now.st_ino)
+        });
+        if is_locked && here {
+            clear(path);
+            return Ok(directory);
+        }
+    }
 }
 
 fn lock(directory: &OwnedFd) -> io::Result<()> {
@@ -289,29 +335,35 @@ fn enable(place: &Path, path: &Path, controller: &str) -> bool {
     is_there(place) && (is_there(path) || switch(place).is_ok()) && switch(path).is_ok()
 }
 
-/// Ends what is left of launchers that have ended themselves.
+/// Ends the scripts of launchers that have ended themselves.
 fn remove_stale(place: &Path) {
-    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap_or(OsStr::new(""));
-        let is_ours = name.to_string_lossy().starts_with(PREFIX);
-        let is_stale = || open(&path).and_then(|directory| lock(&directory)).is_ok();
-        if is_ours && is_stale() {
-            tracing::debug!("{} is left of another launcher", path.display());
-            remove_tree(&path);
+    for path in directories(place).filter(|path| is_of_launcher(path)) {
+        if open(&path).and_then(|directory| lock(&directory)).is_err() {
+            // Its launcher runs.
+            continue;
         }
+        tracing::info!("{} is left of another launcher", path.display());
+        clear(&path);
+        let _ = fs::remove_dir(path);
     }
 }
 
-fn remove_tree(path: &Path) {
-    // What is killed may need a moment; what is left then is left for the next launcher.
-    let _ = fs::write(path.join("cgroup.kill"), "1");
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path());
+/// Ends the scripts of a launcher.
+fn clear(path: &Path) {
+    for group in directories(path) {
+        // In `main`, the server may be that this launcher works for.
+        if !group.ends_with(MAIN) {
+            let _ = fs::write(group.join("cgroup.kill"), "1");
         }
+        // What is killed may need a moment; then it is left to the next launcher.
+        let _ = fs::remove_dir(group);
     }
-    let _ = fs::remove_dir(path);
+}
+
+fn directories(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.map(|entry| entry.path())
 }
 
 #[cfg(test)]

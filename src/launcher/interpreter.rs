@@ -2,11 +2,7 @@
 //! beginning of the file most of the rest. A file that the kernel does not take is never given to
 //! a shell instead.
 
-use std::{
-    ffi::{CStr, OsStr},
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -19,7 +15,7 @@ use crate::{cgi::wire::Refusal, sys::spawn::SpawnError};
 const BEGINNING: usize = 256;
 
 /// The beginning of a program's file, to explain why it was not run. Absent when it cannot be read.
-pub fn beginning(program: &CStr) -> Option<Vec<u8>> {
+pub fn beginning(program: &Path) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(program, flags, Mode::empty()).ok()?;
     let mut bytes = vec![0; BEGINNING];
@@ -44,7 +40,7 @@ pub fn refusal(error: SpawnError, beginning: impl FnOnce() -> Option<Vec<u8>>) -
 }
 
 /// Why a file that exists was not found: its `#!` line names what does not exist.
-fn missing_interpreter(beginning: &[u8]) -> Option<Refusal> {
+pub fn missing_interpreter(beginning: &[u8]) -> Option<Refusal> {
     let line = beginning.strip_prefix(b"#!")?;
     let line = line.split(|&byte| byte == b'\n').next()?;
     // The kernel takes only these two for white space.

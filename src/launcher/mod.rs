@@ -26,7 +26,7 @@ mod connection;
 mod dispatch;
 mod environment;
 mod family;
-mod groups;
+pub mod groups;
 mod interpreter;
 mod limits;
 mod signals;
@@ -80,6 +80,14 @@ pub fn listener_from_stdin() -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
+/// The launcher's part of the tree of control groups, where there is one to be had. In the foreground
+/// `parent` is the server.
+pub fn control_groups(parent: Option<u32>) -> Option<Groups> {
+    Groups::prepare(parent)
+        .inspect_err(|reason| tracing::debug!("scripts have no control groups: {reason}"))
+        .ok()
+}
+
 /// Serves until SIGTERM; then ends every script and returns.
 ///
 /// In the foreground `parent` is the process that started this one, from the thread that lives as
@@ -88,7 +96,12 @@ pub fn listener_from_stdin() -> io::Result<OwnedFd> {
 /// to reload.
 ///
 /// This makes the whole process the launcher: its signals and its children are the launcher's.
-pub fn run<L>(listener: OwnedFd, parent: Option<u32>, load: L) -> Result<(), StartError>
+pub fn run<L>(
+    listener: OwnedFd,
+    parent: Option<u32>,
+    groups: Option<Groups>,
+    load: L,
+) -> Result<(), StartError>
 where
     L: FnMut() -> Result<Snapshot, String>,
 {
@@ -97,13 +110,6 @@ where
     // Processes that a script leaves behind become children of this one.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(StartError::at("becoming a subreaper"))?;
-    let groups = match Groups::prepare(parent) {
-        Ok(groups) => Some(groups),
-        Err(reason) => {
-            tracing::debug!("scripts have no control groups: {reason}");
-            None
-        }
-    };
     // A service manager's socket has permissions; the one of the foreground has none.
     let peers = if parent.is_some() {
         Peers::Own

@@ -10,7 +10,7 @@ use std::{
     },
     path::Path,
     process::{Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -37,6 +37,8 @@ use crate::{
 /// Where the launcher's process finds the site, and who started it.
 const SITE: &str = "PYWEBD_TEST_SITE";
 const PARENT: &str = "PYWEBD_TEST_PARENT";
+/// Set where scripts are to have control groups.
+const GROUPS: &str = "PYWEBD_TEST_GROUPS";
 
 /// How long a test waits for what comes at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,7 +50,9 @@ fn launcher_process() {
         return;
     };
     let listener = listener_from_stdin().unwrap();
-    let outcome = run(listener, Some(parent.parse().unwrap()), || {
+    let parent = parent.parse().unwrap();
+    let groups = std::env::var_os(GROUPS).map(|_| Groups::prepare(Some(parent)).unwrap());
+    let outcome = run(listener, Some(parent), groups, || {
         snapshot(Path::new(&site))
     });
     std::process::exit(i32::from(outcome.is_err()));
@@ -78,6 +82,9 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
         Route::bare(exact("/cgi-bin/denied"), "/cgi-bin/denied", Action::Deny),
         cgi("/elsewhere/", &elsewhere, "/elsewhere/".len()),
     ];
+    if let Action::Cgi(options) = &mut routes[3].action {
+        options.confinement.detach = true;
+    }
     if directory.join("extra").exists() {
         routes.push(cgi("/extra/", &root, 1));
     }
@@ -133,6 +140,16 @@ fn with_site(site: Site) -> Snapshot {
     }
 }
 
+/// Runs a test with attendants and, where there are any, with control groups.
+fn each_way(test: impl Fn(Process)) {
+    static HAS_GROUPS: LazyLock<bool> = LazyLock::new(|| Groups::prepare(None).is_ok());
+    let own = std::process::id();
+    test(Process::start_for(own, false));
+    if *HAS_GROUPS {
+        test(Process::start_for(own, true));
+    }
+}
+
 /// A launcher with a site of its own.
 struct Process {
     launcher: std::process::Child,
@@ -142,10 +159,10 @@ struct Process {
 
 impl Process {
     fn start() -> Self {
-        Self::start_for(std::process::id())
+        Self::start_for(std::process::id(), false)
     }
 
-    fn start_for(parent: u32) -> Self {
+    fn start_for(parent: u32, groups: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["cgi-bin", "programs"] {
             fs::create_dir(directory.path().join(name)).unwrap();
@@ -156,6 +173,7 @@ impl Process {
             .args(["--exact", "launcher::tests::launcher_process", "--ignored"])
             .env(SITE, directory.path())
             .env(PARENT, parent.to_string())
+            .envs(groups.then_some((GROUPS, "1")))
             .stdin(OwnedFd::from(listener))
             .stdout(Stdio::null())
             .spawn()
@@ -402,16 +420,17 @@ fn a_script_of_a_directory_elsewhere_runs_there() {
 
 #[test]
 fn exit_status_and_signal_and_use_are_reported() {
-    let launcher = Process::start();
-    launcher.script("cgi-bin/status", "#!/bin/sh\nexit 7\n");
-    launcher.script("cgi-bin/signal", "#!/bin/sh\nkill -KILL $$\n");
-    for (name, end) in [("status", End::Status(7)), ("signal", End::Signal(9))] {
-        let running = launcher.launch(&format!("/cgi-bin/{name}"));
-        running.started();
-        let exit = running.exited();
-        assert_eq!(exit.end, end);
-        assert!(exit.max_rss_kib > 0 && exit.cpu_us > 0, "{exit:?}");
-    }
+    each_way(|launcher| {
+        launcher.script("cgi-bin/status", "#!/bin/sh\nexit 7\n");
+        launcher.script("cgi-bin/signal", "#!/bin/sh\nkill -KILL $$\n");
+        for (name, end) in [("status", End::Status(7)), ("signal", End::Signal(9))] {
+            let running = launcher.launch(&format!("/cgi-bin/{name}"));
+            running.started();
+            let exit = running.exited();
+            assert_eq!(exit.end, end);
+            assert!(exit.max_rss_kib > 0 && exit.cpu_us > 0, "{exit:?}");
+        }
+    });
 }
 
 #[test]
@@ -424,81 +443,133 @@ fn the_process_id_is_the_scripts_own() {
 
 #[test]
 fn a_kill_is_a_polite_one_first() {
-    let launcher = Process::start();
-    launcher.script(
-        "cgi-bin/polite",
-        "#!/bin/sh\ntrap 'echo bye; exit 3' TERM\necho ready\nread line\n",
-    );
-    let mut running = launcher.launch("/cgi-bin/polite");
-    running.started();
-    assert_eq!(running.line(), "ready");
-    send(&running.socket, &Request::Kill, &[]);
-    assert_eq!(running.exited().end, End::Status(3));
-    assert_eq!(running.line(), "bye");
+    each_way(|launcher| {
+        launcher.script(
+            "cgi-bin/polite",
+            "#!/bin/sh\ntrap 'echo bye; exit 3' TERM\necho ready\nread line\n",
+        );
+        let mut running = launcher.launch("/cgi-bin/polite");
+        running.started();
+        assert_eq!(running.line(), "ready");
+        send(&running.socket, &Request::Kill, &[]);
+        assert_eq!(running.exited().end, End::Status(3));
+        assert_eq!(running.line(), "bye");
+    });
 }
 
 #[test]
 fn a_script_that_ignores_the_polite_kill_is_killed_after_the_grace_time() {
-    let launcher = Process::start();
-    launcher.script(
-        "cgi-bin/rude",
-        "#!/bin/sh\ntrap '' TERM\necho ready\nwhile :; do sleep 1000; done\n",
-    );
-    let mut running = launcher.launch("/cgi-bin/rude");
-    running.started();
-    assert_eq!(running.line(), "ready");
-    let begun = Instant::now();
-    for _ in 0..3 {
-        send(&running.socket, &Request::Kill, &[]);
-    }
-    assert_eq!(running.exited().end, End::Signal(9));
-    assert!(begun.elapsed() >= Duration::from_secs(2));
+    each_way(|launcher| {
+        launcher.script(
+            "cgi-bin/rude",
+            "#!/bin/sh\ntrap '' TERM\necho ready\nwhile :; do sleep 1000; done\n",
+        );
+        let mut running = launcher.launch("/cgi-bin/rude");
+        running.started();
+        assert_eq!(running.line(), "ready");
+        let begun = Instant::now();
+        for _ in 0..3 {
+            send(&running.socket, &Request::Kill, &[]);
+        }
+        assert_eq!(running.exited().end, End::Signal(9));
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+    });
 }
 
 #[test]
 fn when_the_peer_leaves_the_script_ends_with_what_it_started() {
-    let launcher = Process::start();
-    launcher.script(
-        "cgi-bin/family",
-        "#!/bin/sh\n(trap '' TERM; sleep 1000) &\necho ready\nwait\n",
-    );
-    let mut running = launcher.launch("/cgi-bin/family");
-    running.started();
-    assert_eq!(running.line(), "ready");
-    drop(running.socket);
-    // Every process that has it open has ended.
-    assert_eq!(
-        running.stdout.read_to_string(&mut String::new()).unwrap(),
-        0
-    );
-    launcher.until(|| launcher.children().is_empty());
+    each_way(|launcher| {
+        launcher.script(
+            "cgi-bin/family",
+            "#!/bin/sh\n(trap '' TERM; sleep 1000) &\necho ready\nwait\n",
+        );
+        let mut running = launcher.launch("/cgi-bin/family");
+        running.started();
+        assert_eq!(running.line(), "ready");
+        drop(running.socket);
+        // Every process that has it open has ended.
+        assert_eq!(
+            running.stdout.read_to_string(&mut String::new()).unwrap(),
+            0
+        );
+        launcher.until(|| launcher.children().is_empty());
+    });
 }
 
 #[test]
 fn what_a_script_leaves_behind_in_its_group_ends_with_it() {
-    let launcher = Process::start();
-    launcher.script("cgi-bin/leave", "#!/bin/sh\nsleep 1000 &\necho $!\n");
-    let outcome = launcher.launch("/cgi-bin/leave").finish("");
-    assert_eq!(outcome.end, End::Status(0));
-    launcher.until(|| launcher.children().is_empty());
+    each_way(|launcher| {
+        launcher.script("cgi-bin/leave", "#!/bin/sh\nsleep 1000 &\necho $!\n");
+        let outcome = launcher.launch("/cgi-bin/leave").finish("");
+        assert_eq!(outcome.end, End::Status(0));
+        launcher.until(|| launcher.children().is_empty());
+    });
+}
+
+/// A process that has left its script's process group and session, and is nobody's child.
+const DAEMON: &str = "setsid sh -c 'trap \"\" TERM HUP; echo up; sleep 1000' &\n";
+
+#[test]
+fn what_leaves_the_session_of_a_script_ends_with_it_too() {
+    each_way(|launcher| {
+        let text = format!("#!/bin/sh\n({DAEMON})\nread line\n");
+        launcher.script("cgi-bin/daemon", &text);
+        let mut running = launcher.launch("/cgi-bin/daemon");
+        running.started();
+        assert_eq!(running.line(), "up");
+        drop(running.stdin);
+        // Every process that has it open has ended.
+        assert_eq!(
+            running.stdout.read_to_string(&mut String::new()).unwrap(),
+            0
+        );
+        launcher.until(|| launcher.children().is_empty());
+    });
 }
 
 #[test]
-fn a_process_that_left_the_group_is_reaped_when_it_ends() {
-    let launcher = Process::start();
-    let daemon = "#!/bin/sh\nexec 3<&0\nsetsid sh -c 'echo up; read line' <&3 &\nread line\n";
-    launcher.script("cgi-bin/daemon", daemon);
-    let mut running = launcher.launch("/cgi-bin/daemon");
-    running.started();
-    assert_eq!(running.line(), "up");
-    // One of the two readers gets the line; the other reads the end of the input.
-    running.stdin.write_all(b"go\n").unwrap();
-    drop(running.stdin);
-    assert_eq!(
-        running.stdout.read_to_string(&mut String::new()).unwrap(),
-        0
-    );
-    launcher.until(|| launcher.children().is_empty());
+fn what_a_script_leaves_may_stay_where_the_configuration_says_so() {
+    each_way(|mut launcher| {
+        let text = format!("#!/bin/sh\n({DAEMON})\nread line\n");
+        launcher.script("programs/daemon", &text);
+        let launch = launch("test", "/elsewhere/", "/elsewhere/daemon");
+        let mut running = launcher.launch_as(&launch);
+        running.started();
+        assert_eq!(running.line(), "up");
+        drop(running.stdin);
+        let Reply::Exited(exit) = receive(&running.socket) else {
+            panic!("the script has not ended")
+        };
+        assert_eq!(exit.end, End::Status(1));
+        launcher.reload();
+        assert!(!launcher.children().is_empty());
+        // With the launcher it ends: its output does.
+        assert_eq!(launcher.stop().code(), Some(0));
+        assert_eq!(
+            running.stdout.read_to_string(&mut String::new()).unwrap(),
+            0
+        );
+    });
+}
+
+#[test]
+fn a_script_that_forks_on_and_on_is_ended() {
+    each_way(|launcher| {
+        // Each makes another one in a session of its own and ends, a hundred lines of them.
+        let text = "#!/bin/sh\nif [ \"$1\" ]; then setsid \"$0\" next & exit; fi\n\
+                    for n in 1 2 3 4 5; do setsid \"$0\" next & done\necho ready\nsleep 1000\n";
+        launcher.script("cgi-bin/fork", text);
+        let mut running = launcher.launch("/cgi-bin/fork");
+        running.started();
+        assert_eq!(running.line(), "ready");
+        send(&running.socket, &Request::Kill, &[]);
+        assert_eq!(running.exited().end, End::Signal(15));
+        assert_eq!(
+            running.stdout.read_to_string(&mut String::new()).unwrap(),
+            0
+        );
+        launcher.until(|| launcher.children().is_empty());
+    });
 }
 
 #[test]
@@ -596,7 +667,7 @@ fn what_the_kernel_does_not_run_is_explained() {
         let refusal = launcher.refusal(&launch("test", "/cgi-bin/", "/cgi-bin/x"));
         assert_eq!(refusal.to_string(), expected);
     }
-    assert_eq!(launcher.children(), "");
+    launcher.until(|| launcher.children().is_empty());
 }
 
 #[test]
@@ -631,38 +702,39 @@ fn a_script_that_is_replaced_runs_on_and_the_next_is_the_new_one() {
 
 #[test]
 fn two_hundred_scripts_at_once_leave_nothing_behind() {
-    let launcher = Process::start();
-    launcher.script("cgi-bin/wait", "#!/bin/sh\nread line\n");
-    launcher.reload();
-    let before = launcher.open_files();
-    let (stdin, writer) = pipe().unwrap();
-    let null: OwnedFd = File::options()
-        .write(true)
-        .open("/dev/null")
-        .unwrap()
-        .into();
-    let request = Request::Launch(launch("test", "/cgi-bin/", "/cgi-bin/wait"));
-    let sockets: Vec<_> = (0..200)
-        .map(|_| {
-            let socket = launcher.connect();
-            send(
-                &socket,
-                &request,
-                &[stdin.as_fd(), null.as_fd(), null.as_fd()],
-            );
-            socket
-        })
-        .collect();
-    for socket in &sockets {
-        assert!(matches!(receive(socket), Reply::Started { .. }));
-    }
-    assert_eq!(launcher.children().split_whitespace().count(), 200);
-    drop(writer);
-    for socket in &sockets {
-        assert!(matches!(receive(socket), Reply::Exited(_)));
-    }
-    drop(sockets);
-    launcher.until(|| launcher.children().is_empty() && launcher.open_files() == before);
+    each_way(|launcher| {
+        launcher.script("cgi-bin/wait", "#!/bin/sh\nread line\n");
+        launcher.reload();
+        let before = launcher.open_files();
+        let (stdin, writer) = pipe().unwrap();
+        let null: OwnedFd = File::options()
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into();
+        let request = Request::Launch(launch("test", "/cgi-bin/", "/cgi-bin/wait"));
+        let sockets: Vec<_> = (0..200)
+            .map(|_| {
+                let socket = launcher.connect();
+                send(
+                    &socket,
+                    &request,
+                    &[stdin.as_fd(), null.as_fd(), null.as_fd()],
+                );
+                socket
+            })
+            .collect();
+        for socket in &sockets {
+            assert!(matches!(receive(socket), Reply::Started { .. }));
+        }
+        assert_eq!(launcher.children().split_whitespace().count(), 200);
+        drop(writer);
+        for socket in &sockets {
+            assert!(matches!(receive(socket), Reply::Exited(_)));
+        }
+        drop(sockets);
+        launcher.until(|| launcher.children().is_empty() && launcher.open_files() == before);
+    });
 }
 
 #[test]
@@ -791,6 +863,6 @@ fn the_launcher_ends_with_the_thread_that_started_it() {
 
 #[test]
 fn a_launcher_whose_parent_has_ended_does_not_start() {
-    let mut launcher = Process::start_for(1_000_000_000);
+    let mut launcher = Process::start_for(1_000_000_000, false);
     assert_eq!(launcher.launcher.wait().unwrap().code(), Some(1));
 }

@@ -32,6 +32,7 @@ use crate::{
 use current::Current;
 use error::StartError;
 use event::Event;
+use launcher::LauncherChild;
 use listener::Listener;
 use watch::Watch;
 use worker::{Counters, Worker};
@@ -52,6 +53,8 @@ pub struct Start {
     pub sockets: Vec<OwnedFd>,
     /// The way to the launcher.
     pub gateway: Gateway,
+    /// The launcher, where it is a child of this process and started again when it ends.
+    pub launcher: Option<LauncherChild>,
     /// Where records go.
     pub sink: Sink,
 }
@@ -68,10 +71,12 @@ pub struct Server {
     source: config::Source,
     current: Current,
     gateway: Gateway,
+    launcher: Option<LauncherChild>,
     listeners: Vec<Arc<Listener>>,
     workers: Vec<Worker>,
     watch: Watch,
     events: Receiver<Event>,
+    sender: Sender<Event>,
 }
 
 impl Server {
@@ -86,6 +91,10 @@ impl Server {
         event::watch_signals(sender.clone()).map_err(StartError::system("taking signals"))?;
         let mut watch = Watch::start(sender.clone());
         watch.follow(&start.files);
+        if let Some(launcher) = &start.launcher {
+            let watched = launcher.watch(sender.clone());
+            watched.map_err(StartError::system("watching the launcher"))?;
+        }
         let count = worker_count(&start.snapshot);
         let current = Current::new(Arc::new(start.snapshot));
         let service = Service {
@@ -101,10 +110,12 @@ impl Server {
             source: start.source,
             current,
             gateway: start.gateway,
+            launcher: start.launcher,
             listeners,
             workers,
             watch,
             events,
+            sender,
         })
     }
 
@@ -135,6 +146,7 @@ impl Server {
                     tracing::info!("stopping: requests in flight finish");
                     return Ok(());
                 }
+                Ok(Event::LauncherEnded) => self.restart_launcher(),
                 Ok(Event::WorkerEnded) | Err(_) => return Err(WorkerLost),
             }
         }
@@ -163,6 +175,15 @@ impl Server {
                 }
                 systemd::notify::ready(&format!("Reload failed: {error}"));
             }
+        }
+    }
+
+    fn restart_launcher(&mut self) {
+        let Some(launcher) = &mut self.launcher else {
+            return;
+        };
+        if let Err(error) = launcher.restart(self.sender.clone()) {
+            tracing::error!("the launcher cannot be started, no script runs: {error}");
         }
     }
 

@@ -43,6 +43,7 @@ impl Case {
         meta_variables(&Facts {
             target: &Target::parse(&head).unwrap(),
             user: None,
+            length: None,
             head: &head,
             connection: &Connection {
                 id: 1,

@@ -14,7 +14,8 @@ mod streams;
 mod supervision;
 
 use std::{
-    io::{self, PipeReader, PipeWriter},
+    fs::File,
+    io::{self, PipeWriter},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     rc::Rc,
@@ -60,6 +61,8 @@ pub struct Start<'r> {
     pub pending: &'r Pending,
     /// Held until the script is over.
     pub permit: Permit,
+    /// What it reads, where that is here as a whole and does not come by the way.
+    pub stdin: Option<File>,
 }
 
 /// What is known of a script that is over.
@@ -77,7 +80,8 @@ pub async fn start<C>(address: &Address, start: Start<'_>, content: C) -> Result
 where
     C: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static,
 {
-    let (ours, theirs) = pipes().map_err(|error| Failure::system("making pipes", &error))?;
+    let (ours, theirs) =
+        pipes(start.stdin).map_err(|error| Failure::system("making pipes", &error))?;
     let (launcher, pid) = launch(address, start.launch, start.file, theirs).await?;
     start.pending.note(|outcome| {
         outcome.script = Some(ScriptUse {
@@ -140,25 +144,32 @@ async fn ask(address: &Address, request: &[u8], theirs: Theirs) -> io::Result<(L
 
 /// Our ends: they never block.
 struct Ours {
-    stdin: pipe::Sender,
+    /// Absent where the script reads a file.
+    stdin: Option<pipe::Sender>,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
 
 /// The script's ends: they block, as programs expect it.
 struct Theirs {
-    stdin: PipeReader,
+    stdin: OwnedFd,
     stdout: PipeWriter,
     stderr: PipeWriter,
 }
 
-fn pipes() -> io::Result<(Ours, Theirs)> {
+fn pipes(file: Option<File>) -> io::Result<(Ours, Theirs)> {
     // Closed on exec; whether an end blocks is a matter of that end alone.
-    let (stdin, our_stdin) = io::pipe()?;
+    let (stdin, our_stdin) = if let Some(file) = file {
+        (file.into(), None)
+    } else {
+        let (stdin, ours) = io::pipe()?;
+        let ours = pipe::Sender::from_owned_fd(OwnedFd::from(ours))?;
+        (stdin.into(), Some(ours))
+    };
     let (our_stdout, stdout) = io::pipe()?;
     let (our_stderr, stderr) = io::pipe()?;
     let ours = Ours {
-        stdin: pipe::Sender::from_owned_fd(OwnedFd::from(our_stdin))?,
+        stdin: our_stdin,
         stdout: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stdout))?,
         stderr: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stderr))?,
     };

@@ -27,13 +27,12 @@ const PIPE: usize = 64 * 1024;
 /// would not come to the answer.
 pub async fn feed<C>(
     mut content: C,
-    stdin: pipe::Sender,
+    mut stdin: Option<pipe::Sender>,
     patience: &Patience,
 ) -> Result<(), Failure>
 where
     C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    let mut stdin = Some(stdin);
     while !content.is_end_stream() {
         patience.awaits_client(stdin.is_some());
         let frame = future::poll_fn(|context| Pin::new(&mut content).poll_frame(context)).await;

@@ -64,7 +64,7 @@ enum Kill {
 impl Supervision {
     /// Attends to the script until it is over, then lets go of the record and of the place in the
     /// queue.
-    pub async fn run<C>(mut self, content: C, stdin: pipe::Sender, mut stderr: Lines)
+    pub async fn run<C>(mut self, content: C, stdin: Option<pipe::Sender>, mut stderr: Lines)
     where
         C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
     {
@@ -98,7 +98,7 @@ impl Supervision {
         drop(self.permit);
     }
 
-    async fn until_over<C>(&mut self, content: C, stdin: pipe::Sender) -> io::Result<Exit>
+    async fn until_over<C>(&mut self, content: C, stdin: Option<pipe::Sender>) -> io::Result<Exit>
     where
         C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
     {

@@ -37,6 +37,8 @@ pub(super) fn check(
             Some(Ok(Some(_))) => continue,
             Some(Err(LocateError::Failure(failure))) => failure.to_string(),
             Some(_) => "there is no such file".to_owned(),
+            // One that is run for whatever is not there.
+            None if what == "fallback" => continue,
             None => "it is a script".to_owned(),
         };
         let name = path.get_ref().to_uri();

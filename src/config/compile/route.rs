@@ -78,7 +78,7 @@ fn programs(verb: &Verb, cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Programs {
     match verb {
         Verb::Script(file) => Programs::One {
             file: file.clone(),
-            name_length: prefix.strip_suffix(b"/").unwrap_or(prefix).len(),
+            name: prefix.strip_suffix(b"/").unwrap_or(prefix).into(),
         },
         Verb::Interpreter(interpreter) => {
             let (directory, ending) = match key {
@@ -185,15 +185,15 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
             record("cgi", mapping(location), &verb.span());
             let index = &options.index;
             record("index", quoted_all(index.get_ref()), &index.span());
-            options.running.record(&mut record);
+            options.running.record(false, &mut record);
         }
         Verb::Script(file) => {
             record("script", quoted(&file.to_string_lossy()), &verb.span());
-            options.running.record(&mut record);
+            options.running.record(false, &mut record);
         }
         Verb::Interpreter(file) => {
             record("interpreter", quoted(&file.to_string_lossy()), &verb.span());
-            options.running.record(&mut record);
+            options.running.record(true, &mut record);
         }
         Verb::Redirect(redirect) => {
             let Redirect {

@@ -66,7 +66,7 @@ pub(super) fn rules(
         }
         if let Some(key) = resolver.findings.accept(&text.span(), key) {
             let rule = Rule {
-                verb: verb(&key, written.get_ref(), resolver),
+                verb: verb(&key, written.get_ref(), root, resolver),
                 options: options(written.get_ref(), resolver),
                 key,
                 text: text.get_ref().as_str().into(),
@@ -161,7 +161,12 @@ fn is_redirect(verb: &Spanned<Verb>) -> bool {
 }
 
 /// The one verb of a path key.
-fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Spanned<Verb>> {
+fn verb(
+    key: &Key,
+    raw: &raw::PathKey,
+    root: &Root,
+    resolver: &mut Resolver<'_>,
+) -> Option<Spanned<Verb>> {
     let mut written = Vec::new();
     written.extend(raw.cgi.as_ref().map(|verb| (verb.span(), "cgi")));
     written.extend(raw.files.as_ref().map(|verb| (verb.span(), "static")));
@@ -179,9 +184,9 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
     }
     let (span, _) = written.into_iter().next()?;
     let verb = if let Some(mapping) = &raw.cgi {
-        Verb::Cgi(mapped("cgi", key, mapping, resolver)?)
+        Verb::Cgi(mapped(("cgi", mapping), key, root, resolver)?)
     } else if let Some(mapping) = &raw.files {
-        Verb::Files(mapped("static", key, mapping, resolver)?)
+        Verb::Files(mapped(("static", mapping), key, root, resolver)?)
     } else if let Some(written) = &raw.redirect {
         Verb::Redirect(redirect::compile(key, written, resolver.findings)?)
     } else if let Some(path) = &raw.fallback {
@@ -202,9 +207,9 @@ fn verb(key: &Key, raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Option<Sp
 }
 
 fn mapped(
-    name: &str,
+    (name, mapping): (&str, &Spanned<Mapping>),
     key: &Key,
-    mapping: &Spanned<Mapping>,
+    root: &Root,
     resolver: &mut Resolver<'_>,
 ) -> Option<Location> {
     let span = mapping.span();
@@ -218,7 +223,7 @@ fn mapped(
         Mapping::Directory(path) if is_prefix => Some(Location::Elsewhere(open_root(
             path,
             &span,
-            Vec::new(),
+            root.followed().map(std::path::Path::to_owned).collect(),
             resolver,
         ))),
         _ => {

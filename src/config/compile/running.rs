@@ -112,13 +112,14 @@ impl Running {
         let variable = |(name, value): (&String, &Spanned<String>)| {
             (name.as_str().into(), value.get_ref().as_str().into())
         };
+        let is_spooled = spools(&programs);
         cgi::Options {
             programs,
             env: self.env.iter().map(variable).collect(),
             timeout: value_or(self.timeout.as_ref(), TIMEOUT),
             max_time: value_or(self.max_time.as_ref(), MAX_TIME),
             pass_authorization: value_or(self.pass_authorization.as_ref(), false),
-            spool: value_or(self.spool.as_ref(), false),
+            spool: value_or(self.spool.as_ref(), is_spooled),
             confinement: self.confinement(),
         }
     }
@@ -141,19 +142,19 @@ impl Running {
     }
 
     /// Tells what holds, for `pywebd show`.
-    pub(super) fn record(&self, record: &mut impl FnMut(&str, String, &Span)) {
+    pub(super) fn record(&self, spools: bool, record: &mut impl FnMut(&str, String, &Span)) {
         for (name, value) in &self.env {
             let key = format!("env.{}", quoted_key(name));
             record(&key, quoted(value.get_ref()), &value.span());
         }
         self.record_confined(record);
-        for (key, switch) in [
-            ("detach", &self.detach),
-            ("pass-authorization", &self.pass_authorization),
-            ("setuid", &self.setuid),
-            ("spool", &self.spool),
+        for (key, switch, usual) in [
+            ("detach", &self.detach, false),
+            ("pass-authorization", &self.pass_authorization, false),
+            ("setuid", &self.setuid, false),
+            ("spool", &self.spool, spools),
         ] {
-            let value = value_or(switch.as_ref(), false);
+            let value = value_or(switch.as_ref(), usual);
             record(key, value.to_string(), &span(switch.as_ref()));
         }
         if let Some(user) = &self.user {
@@ -180,6 +181,11 @@ impl Running {
         let weight = span(self.cpu_weight.as_ref());
         record("cpu-weight", cpu_weight.to_string(), &weight);
     }
+}
+
+/// Interpreters such as php-cgi read nothing when they are not told how much.
+fn spools(programs: &Programs) -> bool {
+    matches!(programs, Programs::Interpreted { .. })
 }
 
 fn value_or<T: Clone>(written: Option<&Spanned<T>>, usual: T) -> T {

@@ -63,7 +63,7 @@ pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolv
         let message = format!("directory {} does not exist", directory.display());
         resolver.findings.warning(&span, Mistake::new(message));
     }
-    for finding in inspect::scripts(&directory) {
+    for finding in inspect::scripts(&directory, site_root.followed()) {
         report(Some(finding), &span, resolver);
     }
 }

@@ -1,13 +1,15 @@
 //! `pywebd explain URL`: what a request would come to, from the very function the server decides
 //! with.
 
+mod script;
+
 use std::{fmt, sync::Arc};
 
 use http::{Request, Uri, Version, header, request::Parts};
 use serde::Serialize;
 
 use crate::{
-    cgi::meta_variables::{Facts, meta_variables},
+    cgi::meta_variables::Facts,
     cli::{Exit, arguments::Explain, outcome::Outcome},
     config::{self, Source},
     fs::Wait,
@@ -20,14 +22,16 @@ use crate::{
     transport::{Address, Connection, Listen, Local, Remote},
 };
 
+use script::Plan;
+
 #[derive(Serialize)]
 struct Explanation {
     steps: Vec<Explained>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     verdict: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    environment: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script: Option<Plan>,
 }
 
 #[derive(Serialize)]
@@ -100,7 +104,7 @@ fn explanation(snapshot: &Snapshot, question: &Explain, head: &Parts) -> Explana
         steps: steps.into_iter().map(Explained::from).collect(),
         status: verdict.status,
         verdict: verdict.text,
-        environment: verdict.environment,
+        script: verdict.script,
     }
 }
 
@@ -108,7 +112,7 @@ fn explanation(snapshot: &Snapshot, question: &Explain, head: &Parts) -> Explana
 struct Verdict {
     status: Option<u16>,
     text: String,
-    environment: Vec<(String, String)>,
+    script: Option<Plan>,
 }
 
 fn verdict(
@@ -149,6 +153,7 @@ fn verdict(
                 options: site.routes.programs(*route),
                 document_root: site.root.path(),
                 user: None,
+                length: None,
             };
             run(&facts, site)
         }
@@ -156,29 +161,18 @@ fn verdict(
     }
 }
 
-/// What a script would get.
+/// What would become of a script.
 fn run(facts: &Facts<'_>, site: &Site) -> Verdict {
-    let (running, queued) = site.scripts.limits();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let plan = Plan::new(facts, site);
+    let (status, text) = if plan.passes() {
+        (None, "the script says".to_owned())
+    } else {
+        (Some(500), "it is not started: a check failed".to_owned())
+    };
     Verdict {
-        status: None,
-        text: format!(
-            "the script says; it is run in {}, killed after {:?} without output and after {:?} \
-             in all; {running} scripts of the site run at once, {queued} wait",
-            facts
-                .script
-                .file
-                .parent()
-                .unwrap_or(site.root.path())
-                .display(),
-            facts.options.timeout,
-            facts.options.max_time,
-        ),
-        environment: meta_variables(facts)
-            .variables
-            .into_iter()
-            .map(|(name, value)| (text(name), text(value)))
-            .collect(),
+        status,
+        text,
+        script: Some(plan),
     }
 }
 
@@ -187,7 +181,7 @@ impl Verdict {
         Self {
             status,
             text,
-            environment: Vec::new(),
+            script: None,
         }
     }
 
@@ -230,10 +224,10 @@ impl fmt::Display for Explanation {
             write!(out, "{status}: ")?;
         }
         writeln!(out, "{}", self.verdict)?;
-        for (name, value) in &self.environment {
-            writeln!(out, "{:<9} {name}={value}", "")?;
+        match &self.script {
+            Some(plan) => plan.fmt(out),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
