@@ -84,7 +84,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         async move {
             let snapshot = worker.current.snapshot();
             let respond = service::respond(&worker.service, snapshot, origin, number, request);
-            Ok::<_, std::convert::Infallible>(respond.await)
+            respond.await
         }
     });
     let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
@@ -210,9 +210,7 @@ impl Ending<'_> {
                     self.refuse(status).await;
                     return Some((Some(status), reason));
                 }
-                if self.state.is_cut_off.get() {
-                    let _ = self.socket.reset();
-                }
+                self.break_off().await;
                 // Behind an answer that was still on its way: hyper's own 400 followed it.
                 if let Some(violation) = violation {
                     return Some((Some(violation.status), violation.reason.to_owned()));
@@ -233,6 +231,18 @@ impl Ending<'_> {
         if self.state.unread_content.get() {
             self.linger().await;
         }
+    }
+
+    /// Ends the connection in the middle of an answer, or of a request: what was sent of it arrives,
+    /// and does not look complete.
+    async fn break_off(&self) {
+        if self.state.is_cut_off.get() {
+            let _ = timeout(FAREWELL, self.socket.taken()).await;
+            let _ = self.socket.reset();
+            return;
+        }
+        let _ = self.socket.shutdown();
+        self.linger().await;
     }
 
     /// A close while the client still sends would make the kernel send a reset, and the client lose

@@ -1,6 +1,8 @@
 //! The content of a request, bounded in size and in patience.
 
 use std::{
+    error::Error,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -79,6 +81,14 @@ impl Drop for Content {
     }
 }
 
+/// Whether the client has left in the middle of its content, or the connection has ended otherwise.
+fn breaks_off(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    let source = error.source().and_then(|source| source.downcast_ref());
+    let kind = source.map(io::Error::kind);
+    kind.is_none_or(|kind| ![InvalidData, InvalidInput].contains(&kind))
+}
+
 fn too_large(limit: u64) -> Failure {
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, Cause::ContentTooLarge(limit))
 }
@@ -114,11 +124,14 @@ impl Body for Content {
                     None => Some(Err(too_large(self.limit))),
                 }
             }
-            // Its framing is wrong, or the client has left in the middle of it.
-            Some(Err(_)) => Some(Err(Failure::new(
-                StatusCode::BAD_REQUEST,
-                Cause::BadContent("the content of the request broke off or breaks its framing"),
-            ))),
+            Some(Err(error)) => {
+                let cause = if breaks_off(&error) {
+                    Cause::ClientLeft
+                } else {
+                    Cause::BadContent("the content of the request breaks its framing")
+                };
+                Some(Err(Failure::new(StatusCode::BAD_REQUEST, cause)))
+            }
             // Trailers come last, and nobody here has a use for them. That chunked content is at its
             // end, hyper does not say beforehand.
             Some(Ok(_)) | None => {

@@ -68,6 +68,11 @@ pub struct Origin {
     pub state: Rc<State>,
 }
 
+/// Nobody gets an answer: the client has left. What it has asked for before is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client left")]
+pub struct Departed;
+
 /// Answers the `number`th request of a connection with the configuration it began with.
 pub async fn respond(
     service: &Service,
@@ -75,7 +80,7 @@ pub async fn respond(
     origin: Origin,
     number: u32,
     request: Request<Incoming>,
-) -> Response<Recorded> {
+) -> Result<Response<Recorded>, Departed> {
     let (head, incoming) = request.into_parts();
     let pending = Pending::begin(
         service.sink.clone(),
@@ -91,6 +96,14 @@ pub async fn respond(
     };
     let mut reached = Reached::default();
     let outcome = exchange.answer(incoming, &mut reached).await;
+    if let Err(failure) = &outcome
+        && failure.cause == Cause::ClientLeft
+    {
+        pending.note(|outcome| outcome.cause = Some(Cause::ClientLeft));
+        // An error makes hyper forget the answers to earlier requests that it has not sent.
+        origin.state.progress.until_flushed().await;
+        return Err(Departed);
+    }
     let finish = Finish {
         snapshot: &snapshot,
         reached,
@@ -98,7 +111,7 @@ pub async fn respond(
         state: &origin.state,
     };
     let response = finish.finish(outcome).await;
-    response.map(|body| Recorded::new(body, pending, origin.state))
+    Ok(response.map(|body| Recorded::new(body, pending, origin.state)))
 }
 
 /// How far into the configuration a request came: what its answer is finished by.
@@ -207,10 +220,10 @@ impl Exchange<'_> {
     ) -> Result<cgi::Answer, Failure> {
         let gateway = &self.service.gateway;
         tokio::select! {
+            // A client that has left before has no script started.
+            biased;
+            () = self.origin.socket.departed() => Err(client_left()),
             answer = cgi::respond(gateway, request, content, &site.scripts) => answer,
-            () = self.origin.socket.departed() => {
-                Err(client_left())
-            }
         }
     }
 }
@@ -362,7 +375,7 @@ fn redirected(head: &Parts, reference: &str) -> Option<Parts> {
     Some(head)
 }
 
-/// Nobody gets an answer.
+/// Nobody gets an answer, and nobody sees the status.
 fn client_left() -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, Cause::ClientLeft)
 }

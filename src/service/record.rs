@@ -1,10 +1,14 @@
 //! The content of an answer on its way out, counted for the access record.
+//!
+//! An error of it is passed on only when everything before it has been sent: hyper throws away what
+//! it holds when content fails, the head of the answer and earlier answers among it.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::Version;
@@ -20,9 +24,18 @@ use crate::{
 /// Content that completes the record of its request when it ends or is given up.
 pub struct Recorded {
     body: Body,
+    /// Whether the length was known beforehand.
+    has_length: bool,
     end: End,
+    failure: Option<HeldBack>,
     pending: Pending,
     state: Rc<State>,
+}
+
+/// An error that waits until all before it has been sent.
+struct HeldBack {
+    error: Option<io::Error>,
+    flushed: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// How far the content came.
@@ -37,11 +50,37 @@ impl Recorded {
     /// The content `body` of the answer to the request of `pending`.
     pub fn new(body: Body, pending: Pending, state: Rc<State>) -> Self {
         Self {
+            has_length: body.size_hint().exact().is_some(),
             body,
             end: End::Ahead,
+            failure: None,
             pending,
             state,
         }
+    }
+
+    /// Gives the content up, so that its source is told at once, and keeps the reason for later.
+    fn fail(&mut self, error: io::Error) {
+        self.end = End::Failed;
+        self.body = Body::Empty;
+        self.pending.note(|outcome| {
+            let cause = || Cause::Incomplete(error.to_string());
+            outcome.cause.get_or_insert_with(cause);
+        });
+        let state = Rc::clone(&self.state);
+        self.failure = Some(HeldBack {
+            error: Some(error),
+            flushed: Box::pin(async move { state.progress.until_flushed().await }),
+        });
+    }
+}
+
+impl HeldBack {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        if self.error.is_some() {
+            ready!(self.flushed.as_mut().poll(context));
+        }
+        Poll::Ready(self.error.take())
     }
 }
 
@@ -53,27 +92,29 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Chunk>>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) => {
+        if let Some(failure) = &mut self.failure {
+            return failure.poll(context).map(|error| error.map(Err));
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match frame {
+            Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, bytes::Buf::remaining) as u64;
                 self.pending.note(|outcome| outcome.bytes += length);
+                Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => self.end = End::Reached,
-            Poll::Ready(Some(Err(error))) => {
-                self.end = End::Failed;
-                self.pending.note(|outcome| {
-                    let cause = || Cause::Incomplete(error.to_string());
-                    outcome.cause.get_or_insert_with(cause);
-                });
+            None => {
+                self.end = End::Reached;
+                Poll::Ready(None)
             }
-            Poll::Pending => {}
+            Some(Err(error)) => {
+                self.fail(error);
+                self.poll_frame(context)
+            }
         }
-        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.end != End::Failed && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -100,8 +141,8 @@ impl Drop for Recorded {
             }
         });
         // HTTP/1.0 knows no other end of such content (RFC 9112 §6.3).
-        let ends_with_connection = self.body.size_hint().exact().is_none()
-            && self.pending.head().version < Version::HTTP_11;
+        let ends_with_connection =
+            !self.has_length && self.pending.head().version < Version::HTTP_11;
         let is_cut_off = self.end == End::Failed && ends_with_connection;
         self.state.is_cut_off.set(is_cut_off);
         self.state.progress.answered();

@@ -4,7 +4,9 @@
 //! that follows. Nothing here is a timer, so a request that flows costs two looks at the clock.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -49,6 +51,10 @@ pub struct Progress {
     phase: Cell<Phase>,
     since: Cell<Instant>,
     blocked: Cell<Option<Blocked>>,
+    /// How often everything handed over has been sent.
+    flushes: Cell<u64>,
+    /// Who waits for the next time.
+    waiting: RefCell<Option<Waker>>,
 }
 
 /// The client takes nothing for now.
@@ -65,6 +71,8 @@ impl Default for Progress {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
             blocked: Cell::new(None),
+            flushes: Cell::new(0),
+            waiting: RefCell::default(),
         }
     }
 }
@@ -95,10 +103,29 @@ impl Progress {
 
     /// Everything handed over has been sent.
     pub fn flushed(&self) {
+        self.flushes.set(self.flushes.get() + 1);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
         if self.phase.get() == Phase::Answered {
             self.phase.set(Phase::Idle);
             self.since.set(Instant::now());
         }
+    }
+
+    /// Waits until everything has been sent that was handed over before the first poll of this:
+    /// hyper flushes whenever it has nothing more to do, and throws away what it holds when an
+    /// answer fails. One at a time may wait.
+    pub async fn until_flushed(&self) {
+        let before = self.flushes.get();
+        poll_fn(|context| {
+            if self.flushes.get() == before {
+                self.waiting.replace(Some(context.waker().clone()));
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// The client took some bytes.

@@ -18,7 +18,10 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recv, sockopt::set_socket_linger},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -31,6 +34,9 @@ use crate::{
         progress::{Phase, Progress},
     },
 };
+
+/// How often a client is looked for that has sent more than was read.
+const NEXT_LOOK: Duration = Duration::from_millis(250);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -297,6 +303,13 @@ impl Socket {
         }
     }
 
+    /// Waits until the client has acknowledged all that was handed over. The kernel does not tell.
+    pub async fn taken(&self) {
+        while self.unsent() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Bytes that were handed over and that the client has not acknowledged.
     pub fn unsent(&self) -> usize {
         unsent(self).unwrap_or_default()
@@ -337,25 +350,40 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until the client has closed its direction, or the connection broke.
+    /// Waits until the client has closed its direction, or the connection broke. What is so already
+    /// is seen by the first poll.
     ///
     /// A client that only shut its sending side looks the same; whoever waits here decides what
     /// that means.
     pub async fn departed(&self) {
-        loop {
-            let ready = match self {
-                Self::Tcp(socket) => socket.ready(Interest::READABLE).await,
-                Self::Unix(socket) => socket.ready(Interest::READABLE).await,
-            };
-            match ready {
-                Ok(ready) if !ready.is_read_closed() => {
-                    // The client has sent more: a next request, which waits until this one is
-                    // answered. Readiness says nothing new until then, so look now and then.
-                    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-                }
-                _ => return,
+        while !self.is_read_closed() {
+            if poll_fn(|context| self.poll_read_ready(context))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            // The runtime may only believe that something has come; asked, it forgets that.
+            let peeked = self.try_io(Interest::READABLE, || {
+                Ok(recv(self, &mut [0], RecvFlags::PEEK)?.0)
+            });
+            match peeked {
+                // The client has sent more: a next request, which waits until this one is answered.
+                // Readiness says nothing new until then, so look now and then.
+                Ok(1..) => tokio::time::sleep(NEXT_LOOK).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
             }
         }
+    }
+
+    /// Whether nothing will come behind what has come.
+    fn is_read_closed(&self) -> bool {
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut sockets = [PollFd::new(self, PollFlags::RDHUP)];
+        let now = Timespec::default();
+        poll(&mut sockets, Some(&now)).is_ok() && sockets[0].revents().intersects(gone)
     }
 
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
