@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
 
 use crate::{
     body::Body,
@@ -44,15 +45,19 @@ impl Finish<'_> {
         {
             route.headers.apply(response.headers_mut());
         }
-        if ends_connection(status) || self.state.unread_content.get() {
+        let is_old = self.pending.head().version < Version::HTTP_11;
+        if ends_connection(status)
+            || self.state.unread_content.get()
+            || is_old && ends_with_connection(response.body())
+        {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
+            if is_old {
+                // Else hyper adds `keep-alive` for a client that asked for it.
+                *response.version_mut() = Version::HTTP_10;
+            }
         }
-        self.pending.note(|outcome| {
-            // Nobody gets the answer to a request whose client has left.
-            let left = outcome.cause == Some(Cause::ClientLeft);
-            outcome.status = (!left).then_some(status);
-        });
+        self.pending.note(|outcome| outcome.status = Some(status));
         response
     }
 
@@ -112,6 +117,12 @@ fn describe(fields: &mut HeaderMap, cause: &Cause) {
         }
         _ => {}
     }
+}
+
+/// Whether only the end of the connection can end this content for a client of HTTP/1.0, which knows
+/// no chunks (RFC 9112 §6.3).
+fn ends_with_connection(body: &Body) -> bool {
+    body.size_hint().exact().is_none()
 }
 
 /// Where the client and the server may not agree on what comes next: after a request that is
