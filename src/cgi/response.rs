@@ -4,6 +4,9 @@
 //! on how they were cut. Nothing that it passes on can hold a line end: names, values and the
 //! reason phrase go through types that refuse one. It reads no further than the blank line.
 //!
+//! No CGI field may stand there twice (section 6.3). Of two, the last one counts, as in Apache, so
+//! that a script may replace what a library has written before it; the client gets one.
+//!
 //! Beyond the standard: a line may end in LF alone, and any script may begin with a status line as
 //! `nph-` scripts must (section 5); the server frames the answer for both.
 
@@ -228,13 +231,17 @@ impl Parts {
             .map_err(|_| "the value has a control character")?;
         match name.as_str() {
             "status" => self.take_status(value.as_bytes()),
-            "location" => match self.location.replace(value) {
-                None => Ok(()),
-                Some(_) => Err("there is a second Location"),
-            },
+            "location" => {
+                self.location = Some(value);
+                Ok(())
+            }
+            "content-type" => {
+                self.fields.insert(name, value);
+                Ok(())
+            }
             // Its content would have to be decoded first.
             "transfer-encoding" => Err("the transfer coding is the server's business"),
-            "content-length" => self.take_length(value),
+            "content-length" => self.take_length(&value),
             owned if OF_THE_SERVER.contains(&owned) => Ok(()),
             _ => {
                 self.fields.append(name, value);
@@ -245,9 +252,6 @@ impl Parts {
 
     /// `CODE` or `CODE reason` (section 6.3.3).
     fn take_status(&mut self, value: &[u8]) -> Result<(), Rule> {
-        if self.status.is_some() {
-            return Err("there is a second status");
-        }
         let (code, reason) = value.split_at(value.len().min(3));
         if reason.first().is_some_and(|&byte| byte != b' ') {
             return Err("a status has three digits");
@@ -264,15 +268,12 @@ impl Parts {
         Ok(())
     }
 
-    /// A length that is no number says nothing and is left out; two lengths say too much.
-    fn take_length(&mut self, value: HeaderValue) -> Result<(), Rule> {
-        if parse_length(&value).is_none() {
-            return Ok(());
-        }
-        match self.fields.insert(header::CONTENT_LENGTH, value) {
-            Some(other) if other != self.fields[header::CONTENT_LENGTH] => {
-                Err("there is another Content-Length")
-            }
+    /// Where a length is in doubt, so is what the client would take for the content.
+    fn take_length(&mut self, value: &HeaderValue) -> Result<(), Rule> {
+        let length = parse_length(value).ok_or("the length is no number")?;
+        let other = self.fields.insert(header::CONTENT_LENGTH, length.into());
+        match other.as_ref().and_then(parse_length) {
+            Some(other) if other != length => Err("there is another Content-Length"),
             _ => Ok(()),
         }
     }

@@ -492,7 +492,7 @@ fn nonsense_is_502_and_the_script_may_finish() {
         Asked::default(),
         |script| {
             script.write("<html>\n");
-            script.write(&"<p>and so on\n".repeat(100_000));
+            script.write(&"<p>and so on\n".repeat(50_000));
             Some(0)
         },
         async |outcome| failure(outcome),

@@ -68,7 +68,7 @@ pub struct Start<'r> {
 /// What is known of a script that is over.
 #[derive(Debug, Clone, Default)]
 pub struct LastWords {
-    /// How it ended; absent if it has not yet.
+    /// How it ended; absent if it has not yet, or not by itself.
     pub end: Option<End>,
     /// The end of what it wrote to stderr.
     pub stderr: Vec<u8>,
@@ -105,6 +105,7 @@ where
         permit: start.permit,
         end: Some(to_output),
         fate: from_output,
+        is_killed: false,
     };
     task::spawn_local(supervision.run(content, ours.stdin, Lines::new(ours.stderr)));
     Ok(Output::new(ours.stdout, patience, from_script, to_script))

@@ -8,6 +8,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -15,11 +16,16 @@ use tokio::{
     io::AsyncReadExt,
     net::unix::pipe,
     sync::oneshot::{self, error::TryRecvError},
+    time::{Sleep, sleep},
 };
 
 use crate::{
-    cgi::process::{
-        LastWords, launcher::abandoned, patience::Patience, streams::read_now, supervision::Fate,
+    cgi::{
+        process::{
+            LastWords, launcher::abandoned, patience::Patience, streams::read_now,
+            supervision::Fate,
+        },
+        wire::End,
     },
     semantics::failure::Failure,
 };
@@ -30,6 +36,10 @@ const READ: usize = 64 * 1024;
 /// With less room than this a new buffer is taken, or the old one again if all that was read into
 /// it is sent.
 const ROOM: usize = 8 * 1024;
+
+/// How long the end of a script is waited for that has closed its stdout. The kernel closes it when
+/// the script ends, so the launcher hears of both at once.
+const EXIT: Duration = Duration::from_millis(100);
 
 /// A script's stdout.
 #[derive(Debug)]
@@ -42,6 +52,8 @@ pub struct Output {
     fate: Option<oneshot::Sender<Fate>>,
     /// Present when the script is over: what is in the pipe is the rest.
     over: Option<LastWords>,
+    /// Until when the end of the script is waited for behind that of its output.
+    exit: Option<Pin<Box<Sleep>>>,
 }
 
 impl Output {
@@ -59,6 +71,7 @@ impl Output {
             end,
             fate: Some(fate),
             over: None,
+            exit: None,
         }
     }
 
@@ -92,6 +105,20 @@ impl Output {
             self.tell(Fate::Ended);
         }
         Poll::Ready(Ok(rest))
+    }
+
+    /// How the script ended, after the end of its output. Absent if it has closed its stdout and
+    /// goes on: a crash tells itself at once.
+    pub fn poll_exit(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<End>, Failure>> {
+        if self.over.is_none() {
+            let Poll::Ready(end) = Pin::new(&mut self.end).poll(context) else {
+                let exit = self.exit.get_or_insert_with(|| Box::pin(sleep(EXIT)));
+                ready!(exit.as_mut().poll(context));
+                return Poll::Ready(Ok(None));
+            };
+            self.over = Some(end.unwrap_or_else(|_| Err(abandoned()))?);
+        }
+        Poll::Ready(Ok(self.over.as_ref().and_then(|over| over.end)))
     }
 
     /// Leaves the rest unread without harm to the script. The future waits until the script is

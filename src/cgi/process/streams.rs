@@ -19,6 +19,15 @@ const TAIL: usize = 2 * 1024;
 /// What a pipe holds at most, as Linux makes it.
 const PIPE: usize = 64 * 1024;
 
+/// How much output that nobody wants is read, in bytes: a script that answers HEAD as it does GET
+/// may come to its end, one that has none does not keep the server busy.
+const UNWANTED: usize = 1 << 20;
+
+/// A script wrote more than [`UNWANTED`] bytes that nobody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("wrote more than 1 MiB that nobody wants")]
+pub struct TooMuch;
+
 /// Feeds the request's content to the script and closes its stdin after it. Fails only with the
 /// content.
 ///
@@ -51,13 +60,16 @@ where
     Ok(())
 }
 
-/// Reads output that nobody wants, to its end.
-pub async fn discard(mut stdout: pipe::Receiver, patience: &Patience) {
+/// Reads output that nobody wants, to its end. Fails when there is more of it than [`UNWANTED`].
+pub async fn discard(mut stdout: pipe::Receiver, patience: &Patience) -> Result<(), TooMuch> {
     let mut scratch = vec![0; 8 * 1024];
+    let mut left = UNWANTED;
     patience.awaits_output(true);
-    while let Ok(1..) = stdout.read(&mut scratch).await {
+    while let Ok(count @ 1..) = stdout.read(&mut scratch).await {
         patience.progress();
+        left = left.checked_sub(count).ok_or(TooMuch)?;
     }
+    Ok(())
 }
 
 /// Reads what is in a pipe now, without asking the runtime whether there is anything: it may not

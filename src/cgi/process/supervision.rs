@@ -12,7 +12,7 @@ use crate::{
             LastWords,
             launcher::{Launcher, lost_launcher},
             patience::{Limit, Patience},
-            streams::{Lines, discard, feed},
+            streams::{Lines, TooMuch, discard, feed},
         },
         queue::Permit,
         wire::{Exit, Met},
@@ -52,6 +52,8 @@ pub struct Supervision {
     pub end: Option<oneshot::Sender<Result<LastWords, Failure>>>,
     /// Tells what became of the output; closed: the client has left.
     pub fate: oneshot::Receiver<Fate>,
+    /// Whether it does not end by itself.
+    pub is_killed: bool,
 }
 
 /// Why a script is killed.
@@ -59,6 +61,7 @@ enum Kill {
     Limit(Limit),
     Content(Failure),
     ClientLeft,
+    TooMuch(TooMuch),
 }
 
 impl Supervision {
@@ -90,7 +93,7 @@ impl Supervision {
         });
         self.tell(match exit {
             Ok(exit) => Ok(LastWords {
-                end: Some(exit.end),
+                end: (!self.is_killed).then_some(exit.end),
                 stderr,
             }),
             Err(error) => Err(lost_launcher(&error)),
@@ -118,7 +121,9 @@ impl Supervision {
             Kill::Limit(limit) => (limit.to_string(), Some(self.timed_out(limit))),
             Kill::Content(failure) => (failure.to_string(), Some(failure)),
             Kill::ClientLeft => ("the client left".into(), None),
+            Kill::TooMuch(reason) => (reason.to_string(), None),
         };
+        self.is_killed = true;
         self.note(|script| script.killed = Some(reason));
         // Told before the script can end: the end of its output must not look like a good one.
         if let Some(failure) = failure {
@@ -160,7 +165,7 @@ async fn see_to_output(
 ) -> Result<(), Kill> {
     match fate.await {
         Ok(Fate::Ended) => {}
-        Ok(Fate::Unwanted(stdout)) => discard(stdout, patience).await,
+        Ok(Fate::Unwanted(stdout)) => discard(stdout, patience).await.map_err(Kill::TooMuch)?,
         Err(_) => return Err(Kill::ClientLeft),
     }
     // From here on the script gives no output that could count as progress.
