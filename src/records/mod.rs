@@ -14,8 +14,8 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::SystemTime,
 };
@@ -26,6 +26,11 @@ use crate::transport::{Address, Remote};
 
 /// How many records wait for the writer at most.
 const QUEUE: usize = 16 * 1024;
+
+/// How much of the queue lines of scripts may take, as [`ScriptLine::cost`] counts: less than half of
+/// its places, so that no flood of them drives out what is written down of requests, and no more
+/// memory than that.
+const LINES: usize = 4 << 20;
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -72,11 +77,20 @@ pub struct ScriptLine {
     pub line: Vec<u8>,
 }
 
+impl ScriptLine {
+    /// What it takes in memory, and a share of the queue.
+    fn cost(&self) -> usize {
+        self.line.len() + LINES / (QUEUE / 2)
+    }
+}
+
 /// Where records are handed in.
 #[derive(Debug, Clone)]
 pub struct Sink {
     queue: SyncSender<Record>,
     dropped: Arc<AtomicU64>,
+    /// What the lines of scripts in the queue cost.
+    lines: Arc<AtomicUsize>,
     requests: Requests,
 }
 
@@ -96,20 +110,25 @@ pub struct Source {
     pub queue: Receiver<Record>,
     /// How many did not fit since the writer last took the number.
     pub dropped: Arc<AtomicU64>,
+    /// What the lines of scripts in the queue cost.
+    lines: Arc<AtomicUsize>,
 }
 
 /// A queue for records.
 pub fn queue(requests: Requests) -> (Sink, Source) {
     let (sender, receiver) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
+    let lines = Arc::new(AtomicUsize::new(0));
     let sink = Sink {
         queue: sender,
         dropped: Arc::clone(&dropped),
+        lines: Arc::clone(&lines),
         requests,
     };
     let source = Source {
         queue: receiver,
         dropped,
+        lines,
     };
     (sink, source)
 }
@@ -121,11 +140,31 @@ impl Sink {
         if is_request && self.requests == Requests::Ignored {
             return;
         }
-        match self.queue.try_send(record) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        let cost = record.cost();
+        let lines = self.lines.fetch_add(cost, Ordering::Relaxed) + cost;
+        let fits = cost == 0 || lines <= LINES;
+        if !fits || self.queue.try_send(record).is_err() {
+            self.lines.fetch_sub(cost, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Source {
+    /// The next record; none when the last [`Sink`] is gone.
+    fn next(&self) -> Option<Record> {
+        let record = self.queue.recv().ok()?;
+        self.lines.fetch_sub(record.cost(), Ordering::Relaxed);
+        Some(record)
+    }
+}
+
+impl Record {
+    /// What of the share of the scripts' lines it takes.
+    fn cost(&self) -> usize {
+        match self {
+            Self::Script(line) => line.cost(),
+            _ => 0,
         }
     }
 }

@@ -62,7 +62,7 @@ impl Writer {
 }
 
 fn write_all(source: &Source, mut target: Target) {
-    while let Ok(record) = source.queue.recv() {
+    while let Some(record) = source.next() {
         write(&mut target, &record);
         let dropped = source.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
