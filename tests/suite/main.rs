@@ -32,6 +32,8 @@ mod options;
 mod protocol;
 /// Ranges and preconditions.
 mod ranges;
+/// How the output of a script becomes an answer.
+mod script_output;
 /// Scripts: variables, answers, streams, ends.
 mod scripts;
 /// Start, errors at the start, stop and reload.
