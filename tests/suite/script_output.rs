@@ -372,9 +372,10 @@ const UPLOAD: usize = 64 << 20;
 
 /// Sends the head of an upload and, by another thread, its content.
 fn upload(connection: &mut Connection, is_chunked: bool) -> thread::JoinHandle<()> {
-    let framing = match is_chunked {
-        true => "Transfer-Encoding: chunked".to_owned(),
-        false => format!("Content-Length: {UPLOAD}"),
+    let framing = if is_chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {UPLOAD}")
     };
     connection.send(format!(
         "POST /cgi-bin/script HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"
