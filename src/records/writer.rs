@@ -8,7 +8,7 @@ use std::{
         mpsc::{Receiver, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::records::{Record, Source, format};
@@ -37,6 +37,9 @@ impl Target {
 /// How long the end of the process waits for a log that takes nothing more.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often it is said that records are dropped: a log that does not keep up is not given more.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The writer at work.
 #[derive(Debug)]
 pub struct Writer(Receiver<()>);
@@ -62,11 +65,14 @@ impl Writer {
 }
 
 fn write_all(source: &Source, mut target: Target) {
+    let mut said = None::<Instant>;
     while let Some(record) = source.next() {
         write(&mut target, &record);
-        let dropped = source.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
+        if source.dropped.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= AGAIN)
+        {
+            let dropped = source.dropped.swap(0, Ordering::Relaxed);
             tracing::warn!("{dropped} records were dropped: the log did not keep up");
+            said = Some(Instant::now());
         }
     }
 }
