@@ -34,6 +34,7 @@ use content::ScriptContent;
 use locate::Script;
 use meta_variables::{Environment, Facts, meta_variables};
 use process::{LastWords, Output, Start};
+use queue::Client;
 use response::{Head, Parser, ResponseError, ScriptResponse};
 use spool::{Spooled, spool};
 
@@ -112,7 +113,8 @@ where
     } else {
         None
     };
-    let permit = queue.enter().await?;
+    let client = Client::new(request.pending.connection().remote.0.ip());
+    let permit = queue.enter(client).await?;
     let launch = wire::Launch {
         site: request.site.into(),
         key: request.key.into(),

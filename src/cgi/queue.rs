@@ -1,38 +1,61 @@
-//! How many scripts of a site run at once, and how many requests wait for one.
+//! How many scripts of a site run at once, and which of the requests that wait runs next.
 //!
-//! One queue serves a site in all worker threads. It is first come, first served; a queue that is
-//! fair between clients would choose here whom a [`Permit`] that comes back goes to. Nothing
-//! waits on a lock, and a request whose client leaves gives up its place with its future.
+//! One queue serves a site in all worker threads, and is fair between its clients. A place that
+//! comes free goes to the waiting client that has the fewest scripts running, of several to the one
+//! that waits longest; the requests of one client keep their order. Where no more may wait, room is
+//! made at the cost of the client that has the most waiting. So who asks for much waits for himself,
+//! and the memory is bounded by what runs and what waits.
+//!
+//! The lock is held for a look at the clients, never across an await. A request whose client leaves
+//! gives up its place with its future; a [`Permit`] that is on its way to it then comes back as any
+//! other does.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::semantics::failure::{Cause, Failure};
 
 /// When a client that was refused may try again (`Retry-After`): most scripts take less.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The part of an IPv6 address that is one client: a customer is given 64 bits of addresses at
+/// least, and may use a new one for every request.
+const PREFIX: u128 = !(u64::MAX as u128);
+
+/// Who counts as one in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(Option<IpAddr>);
+
+impl Client {
+    /// The client with this address; all that come by a Unix socket, which have none, are one.
+    pub fn new(address: Option<IpAddr>) -> Self {
+        Self(address.map(|address| match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & PREFIX).into(),
+            address @ IpAddr::V4(_) => address,
+        }))
+    }
+}
+
 /// The queue of one site: `max-running` at once, `max-queued` waiting.
 #[derive(Debug)]
 pub struct Queue {
     max_running: usize,
     max_queued: usize,
-    free: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    line: Arc<Mutex<Line>>,
 }
 
 /// The right to run one script, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _free: OwnedSemaphorePermit,
+    line: Arc<Mutex<Line>>,
+    client: Client,
 }
 
 impl Queue {
@@ -41,8 +64,7 @@ impl Queue {
         Self {
             max_running,
             max_queued,
-            free: Arc::new(Semaphore::new(max_running.min(Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
+            line: Arc::default(),
         }
     }
 
@@ -51,111 +73,189 @@ impl Queue {
         (self.max_running, self.max_queued)
     }
 
-    /// Waits for the right to run a script. Fails with 503 at once when `max-queued` others wait.
-    /// Dropping the future gives up the place.
-    #[expect(clippy::missing_panics_doc, reason = "the semaphore is never closed")]
-    pub async fn enter(&self) -> Result<Permit, Failure> {
-        // The semaphore hands what comes back to those who wait, so this overtakes nobody.
-        if let Ok(free) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(Permit { _free: free });
-        }
-        let _place = self.take_place()?;
-        let free = Arc::clone(&self.free)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        Ok(Permit { _free: free })
+    /// Waits for the right to run a script. Fails with 503 when too many wait: at once, or when
+    /// another client needs the place more. Dropping the future gives up the place.
+    #[expect(clippy::missing_panics_doc, reason = "who waits is never forgotten")]
+    pub async fn enter(&self, client: Client) -> Result<Permit, Failure> {
+        let (_place, turn) = {
+            let mut line = lock(&self.line);
+            // A place is never free while someone waits, so this overtakes nobody.
+            if line.running < self.max_running {
+                line.run(client);
+                return Ok(self.permit(client));
+            }
+            if line.waiting >= self.max_queued {
+                let last = line.make_room(client).ok_or_else(|| self.refusal())?;
+                // Who left in this moment needs no answer.
+                drop(last.turn.send(Err(self.refusal())));
+            }
+            let (number, turn) = line.wait(client);
+            let line = &self.line;
+            (
+                Place {
+                    line,
+                    client,
+                    number,
+                },
+                turn,
+            )
+        };
+        turn.await.expect("who waits is told before he is let go")
     }
 
-    fn take_place(&self) -> Result<Place<'_>, Failure> {
-        let take = |waiting: usize| (waiting < self.max_queued).then_some(waiting + 1);
-        self.waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .map(|_| Place(&self.waiting))
-            .map_err(|queued| {
-                let running = self.max_running;
-                Failure::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    Cause::TooManyScripts { running, queued },
-                )
-            })
+    fn permit(&self, client: Client) -> Permit {
+        let line = Arc::clone(&self.line);
+        Permit { line, client }
+    }
+
+    fn refusal(&self) -> Failure {
+        let cause = Cause::TooManyScripts {
+            running: self.max_running,
+            queued: self.max_queued,
+        };
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, cause)
     }
 }
 
-/// A place among those who wait.
-struct Place<'q>(&'q AtomicUsize);
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let next = lock(&self.line).leave(self.client);
+        if let Some((client, waiter)) = next {
+            let line = Arc::clone(&self.line);
+            // Who left in this moment does not get it, and it is dropped in turn.
+            drop(waiter.turn.send(Ok(Permit { line, client })));
+        }
+    }
+}
+
+/// A place among those who wait, given up with its future. Nothing is left to do if the turn came.
+struct Place<'q> {
+    line: &'q Mutex<Line>,
+    client: Client,
+    number: u64,
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        lock(self.line).give_up(self.client, self.number);
+    }
+}
+
+/// What runs and what waits.
+#[derive(Debug, Default)]
+struct Line {
+    running: usize,
+    waiting: usize,
+    /// How many ever waited: the number of the next one.
+    arrivals: u64,
+    /// Those who have something running or waiting.
+    clients: BTreeMap<Client, Share>,
+}
+
+/// A client's part.
+#[derive(Debug, Default)]
+struct Share {
+    running: usize,
+    /// In the order of their numbers.
+    waiting: VecDeque<Waiter>,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    turn: oneshot::Sender<Result<Permit, Failure>>,
+}
+
+/// No change of it can panic half-way.
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Line {
+    fn run(&mut self, client: Client) {
+        self.running += 1;
+        self.clients.entry(client).or_default().running += 1;
+    }
+
+    /// One that ran is over: who runs next. It counts as running from here on.
+    fn leave(&mut self, client: Client) -> Option<(Client, Waiter)> {
+        self.running -= 1;
+        if let Some(share) = self.clients.get_mut(&client) {
+            share.running -= 1;
+        }
+        self.forget(client);
+        let next = self.next()?;
+        let waiter = self.take(next, VecDeque::pop_front)?;
+        self.run(next);
+        Some((next, waiter))
+    }
+
+    /// Whose turn it is.
+    fn next(&self) -> Option<Client> {
+        let waiting = self.clients.iter().filter_map(|(client, share)| {
+            let first = share.waiting.front()?;
+            Some((share.running, first.number, *client))
+        });
+        waiting.min().map(|(_, _, client)| client)
+    }
+
+    /// Takes the last one of the client that has the most waiting, if this one has fewer. Of several
+    /// clients the one whose last one came latest: who waits longer stays.
+    fn make_room(&mut self, client: Client) -> Option<Waiter> {
+        let waiting = self.clients.iter().filter_map(|(client, share)| {
+            let last = share.waiting.back()?;
+            Some((share.waiting.len(), last.number, *client))
+        });
+        let (most, _, greediest) = waiting.max()?;
+        let own = self
+            .clients
+            .get(&client)
+            .map_or(0, |share| share.waiting.len());
+        if own >= most {
+            return None;
+        }
+        self.take(greediest, VecDeque::pop_back)
+    }
+
+    fn wait(&mut self, client: Client) -> (u64, oneshot::Receiver<Result<Permit, Failure>>) {
+        let (turn, receiver) = oneshot::channel();
+        let number = self.arrivals;
+        self.arrivals += 1;
+        self.waiting += 1;
+        let share = self.clients.entry(client).or_default();
+        share.waiting.push_back(Waiter { number, turn });
+        (number, receiver)
+    }
+
+    /// Forgets one that waits, if it still does.
+    fn give_up(&mut self, client: Client, number: u64) {
+        self.take(client, |waiting| {
+            let at = waiting.binary_search_by_key(&number, |waiter| waiter.number);
+            waiting.remove(at.ok()?)
+        });
+    }
+
+    /// Takes one of a client's requests that wait.
+    fn take(
+        &mut self,
+        client: Client,
+        which: impl FnOnce(&mut VecDeque<Waiter>) -> Option<Waiter>,
+    ) -> Option<Waiter> {
+        let waiter = which(&mut self.clients.get_mut(&client)?.waiting)?;
+        self.waiting -= 1;
+        self.forget(client);
+        Some(waiter)
+    }
+
+    /// Forgets a client with nothing left.
+    fn forget(&mut self, client: Client) {
+        let is_idle = |share: &Share| share.running == 0 && share.waiting.is_empty();
+        if self.clients.get(&client).is_some_and(is_idle) {
+            self.clients.remove(&client);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        pin::{Pin, pin},
-        task::{Context, Poll, Waker},
-    };
-
-    use super::*;
-
-    fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    fn enter(queue: &Queue) -> Poll<Result<Permit, Failure>> {
-        poll(pin!(queue.enter()))
-    }
-
-    #[test]
-    fn a_request_waits_until_a_script_is_over() {
-        let queue = Queue::new(1, 1);
-        let Poll::Ready(Ok(permit)) = enter(&queue) else {
-            panic!("the first one runs at once");
-        };
-        let mut second = pin!(queue.enter());
-        assert!(poll(second.as_mut()).is_pending());
-        drop(permit);
-        assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
-    }
-
-    #[test]
-    fn more_than_may_wait_are_refused_with_503() {
-        let queue = Queue::new(1, 1);
-        let _running = enter(&queue);
-        let mut second = pin!(queue.enter());
-        assert!(poll(second.as_mut()).is_pending());
-        let Poll::Ready(Err(failure)) = enter(&queue) else {
-            panic!("the third one is refused at once");
-        };
-        assert_eq!(failure.status, StatusCode::SERVICE_UNAVAILABLE);
-        let cause = Cause::TooManyScripts {
-            running: 1,
-            queued: 1,
-        };
-        assert_eq!(failure.cause, cause);
-    }
-
-    #[test]
-    fn a_client_that_leaves_gives_up_its_place() {
-        let queue = Queue::new(1, 1);
-        let _running = enter(&queue);
-        for _ in 0..3 {
-            assert!(enter(&queue).is_pending(), "the future is dropped here");
-        }
-    }
-
-    #[test]
-    fn who_comes_later_does_not_overtake() {
-        let queue = Queue::new(1, 2);
-        let Poll::Ready(Ok(permit)) = enter(&queue) else {
-            panic!("the first one runs at once");
-        };
-        let mut second = pin!(queue.enter());
-        assert!(poll(second.as_mut()).is_pending());
-        drop(permit);
-        assert!(enter(&queue).is_pending());
-        assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
-    }
-}
+mod tests;

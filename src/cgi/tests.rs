@@ -708,7 +708,7 @@ fn a_script_that_closes_its_output_may_go_on() {
         async |outcome| {
             let text = text(outcome).await;
             let refused = queue
-                .enter()
+                .enter(Client::new(None))
                 .await
                 .expect_err("it has not given up its place");
             assert!(matches!(refused.cause, Cause::TooManyScripts { .. }));
@@ -718,7 +718,11 @@ fn a_script_that_closes_its_output_may_go_on() {
     );
     assert_eq!(text.unwrap(), "done");
     let mut context = Context::from_waker(std::task::Waker::noop());
-    assert!(std::pin::pin!(queue.enter()).poll(&mut context).is_ready());
+    assert!(
+        std::pin::pin!(queue.enter(Client::new(None)))
+            .poll(&mut context)
+            .is_ready()
+    );
     assert_eq!(written.lines, ["cleaning up"]);
 }
 
