@@ -16,7 +16,9 @@ th,td{text-align:left;padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}\
 .w{white-space:nowrap}\
 @media(max-width:40rem){.w{display:none}}\
 nav{margin-bottom:1rem;overflow-wrap:anywhere}\
-pre{white-space:pre-wrap;overflow-wrap:anywhere}\
+pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}\
+dt{font-weight:bold;margin-top:.8rem}\
+dd{margin:0;overflow-wrap:anywhere}\
 footer{margin-top:2rem;opacity:.6;font-size:.9rem}";
 
 /// A whole page. The title is escaped here; `content` is markup.
@@ -48,6 +50,36 @@ impl fmt::Display for Escaped<'_> {
             rest = &rest[at + 1..];
         }
         out.write_str(rest)
+    }
+}
+
+/// Text of unknown origin for people: what is no text, and what would not be seen or would change how
+/// the rest is seen, is escaped. Lines and tabs stay.
+pub fn visible(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_seen(c) {
+                text.push(c);
+            } else {
+                text.extend(c.escape_default());
+            }
+        }
+        text.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    text
+}
+
+/// Whether a character is none of those that steer: control characters, marks of direction and those
+/// without width.
+fn is_seen(c: char) -> bool {
+    match c {
+        '\n' | '\t' => true,
+        '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => false,
+        c => !c.is_control(),
     }
 }
 
@@ -99,6 +131,14 @@ mod tests {
             Escaped("<a href=\"x\">'&'").to_string(),
             "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;"
         );
+    }
+
+    #[test]
+    fn what_would_not_be_seen_is_made_visible() {
+        assert_eq!(visible("über\t<b>\n".as_bytes()), "über\t<b>\n");
+        assert_eq!(visible(b"a\r\n\x1b[31m\0"), "a\\r\n\\u{1b}[31m\\u{0}");
+        assert_eq!(visible(b"\xfcber \xe2\x80"), "\\xfcber \\xe2\\x80");
+        assert_eq!(visible("\u{202e}txt".as_bytes()), "\\u{202e}txt");
     }
 
     #[test]

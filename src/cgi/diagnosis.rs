@@ -1,14 +1,15 @@
 //! What is wrong with a script, for the person who wrote it: the fact, the usual cause and what
 //! to do about it.
 //!
-//! The words end up in the record and, for trusted clients, in the page. They are guesses from
+//! The words end up in the record, in one line, and for trusted clients in the page, with what the
+//! script itself has written. They are guesses from
 //! what can be seen without a look at the script itself: the launcher's reason, the exit status,
 //! the first bytes of the output and the last ones of stderr.
 
 use std::path::Path;
 
 use http::StatusCode;
-use rustix::io::Errno;
+use rustix::{io::Errno, process::Signal};
 
 use crate::{
     cgi::{
@@ -16,23 +17,52 @@ use crate::{
         response::ResponseError,
         wire::{End, Refusal, TooLong},
     },
-    semantics::failure::{Cause, Failure},
+    semantics::failure::{Cause, Diagnosis, Failure},
 };
 
 /// How much is shown of the last line of stderr.
 const SHOWN: usize = 200;
 
+/// How much is shown of the output.
+const OUTPUT: usize = 1024;
+
+/// Signals by which a script may end.
+const SIGNALS: [(Signal, &str); 14] = [
+    (Signal::HUP, "SIGHUP"),
+    (Signal::INT, "SIGINT"),
+    (Signal::QUIT, "SIGQUIT"),
+    (Signal::ILL, "SIGILL"),
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::FPE, "SIGFPE"),
+    (Signal::KILL, "SIGKILL"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::PIPE, "SIGPIPE"),
+    (Signal::TERM, "SIGTERM"),
+    (Signal::XCPU, "SIGXCPU"),
+    (Signal::XFSZ, "SIGXFSZ"),
+    (Signal::SYS, "SIGSYS"),
+];
+
 /// What to do about Windows line ends, which the kernel takes for a part of the interpreter's name.
-const CRLF: &str = "its lines end with CR LF: convert them with sed -i 's/\\r$//' and its name";
+const CRLF: &str = "its lines end with CR LF: run sed -i 's/\\r$//' on it";
 
 /// What to do about a missing `#!` line.
 const NO_INTERPRETER: &str = "its first line must name an interpreter, such as #!/bin/sh or \
                               #!/usr/bin/env python3, or it must be a program for this machine";
 
+/// How a script ended that never began.
+const NOT_STARTED: &str = "it was not started";
+
 /// 500: the launcher did not start the script.
 pub fn refused(script: &Path, refusal: &Refusal) -> Failure {
     let remedy = match refusal {
-        Refusal::MissingInterpreter(name) => missing_program(name),
+        Refusal::MissingInterpreter(name) => Some(
+            missing_program(name)
+                .unwrap_or("install it, or name one in the first line that is there"),
+        ),
+        // The launcher has looked at the line itself.
+        Refusal::Unsafe(reason) if reason.contains("CR LF") => Some("run sed -i 's/\\r$//' on it"),
         Refusal::System { errno, .. } => match Errno::from_raw_os_error(*errno) {
             Errno::NOEXEC => Some(NO_INTERPRETER),
             Errno::ACCESS => Some(
@@ -43,20 +73,36 @@ pub fn refused(script: &Path, refusal: &Refusal) -> Failure {
         },
         _ => None,
     };
-    let cause = Cause::NotStarted {
-        script: script.display().to_string(),
-        reason: with_remedy(refusal.to_string(), remedy),
-    };
-    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, cause)
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    not_started(script, status, refusal.to_string(), remedy)
 }
 
 /// 431: the environment of the script does not fit into a message to the launcher.
 pub fn too_large(script: &Path, error: TooLong) -> Failure {
-    let cause = Cause::NotStarted {
+    let what = format!("its environment is too large: {error}");
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    not_started(script, status, what, None)
+}
+
+fn not_started(
+    script: &Path,
+    status: StatusCode,
+    what: String,
+    remedy: Option<&'static str>,
+) -> Failure {
+    let diagnosis = Diagnosis {
         script: script.display().to_string(),
-        reason: format!("its environment is too large: {error}"),
+        what,
+        end: NOT_STARTED.to_owned(),
+        remedy: remedy.map(str::to_owned),
+        output: Vec::new(),
+        stderr: Vec::new(),
     };
-    Failure::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cause)
+    let cause = Cause::NotStarted {
+        script: diagnosis.script.clone(),
+        reason: reason(&diagnosis, None),
+    };
+    Failure::new(status, cause).diagnosed(diagnosis)
 }
 
 /// 502: what the script wrote is no answer.
@@ -66,26 +112,89 @@ pub fn bad_response(
     output: &[u8],
     last_words: &LastWords,
 ) -> Failure {
-    let mut reason = error.to_string();
-    if let Some(end) = last_words.end {
-        reason = format!("{reason} ({end})");
-    }
-    let remedy = remedy_for_end(last_words).or_else(|| remedy_for_output(error, output));
-    reason = with_remedy(reason, remedy);
-    if let Some(line) = last_line(&last_words.stderr) {
-        reason = format!("{reason}; the last line on its stderr: {line}");
-    }
-    let cause = Cause::BadScriptResponse {
+    let remedy = remedy_for_end(last_words)
+        .or_else(|| remedy_for_output(error, output))
+        .or_else(|| remedy_for_silence(last_words));
+    let diagnosis = Diagnosis {
         script: script.display().to_string(),
-        reason,
+        what: error.to_string(),
+        end: match last_words.end {
+            Some(end) => named(end),
+            None => "it had not ended yet".to_owned(),
+        },
+        remedy: remedy.map(str::to_owned),
+        output: beginning(output),
+        stderr: last_words.stderr.clone(),
     };
-    Failure::new(StatusCode::BAD_GATEWAY, cause)
+    let cause = Cause::BadScriptResponse {
+        script: diagnosis.script.clone(),
+        reason: reason(&diagnosis, last_words.end),
+    };
+    Failure::new(StatusCode::BAD_GATEWAY, cause).diagnosed(diagnosis)
 }
 
-fn with_remedy(reason: String, remedy: Option<&str>) -> String {
-    match remedy {
-        Some(remedy) => format!("{reason}: {remedy}"),
-        None => reason,
+/// A failure that came before the script's answer, with what the script had written until then if
+/// it was killed on a limit.
+pub fn interrupted(failure: Failure, output: &[u8], stderr: Vec<u8>) -> Failure {
+    let Failure { status, cause, .. } = &failure;
+    let Cause::ScriptTimeout {
+        script,
+        reason: limit,
+    } = cause
+    else {
+        return failure;
+    };
+    let remedy = if limit.contains("max-time") {
+        "if it may take so long, raise max-time of its path key"
+    } else if output.is_empty() {
+        "if it may take so long, raise timeout of its path key, or write the header and flush it \
+         before the work begins"
+    } else {
+        "an empty line must come between the header and the rest, and be flushed"
+    };
+    let diagnosis = Diagnosis {
+        script: script.clone(),
+        what: limit.clone(),
+        end: "the server killed it".to_owned(),
+        remedy: Some(remedy.to_owned()),
+        output: beginning(output),
+        stderr,
+    };
+    let cause = Cause::ScriptTimeout {
+        script: script.clone(),
+        reason: reason(&diagnosis, None),
+    };
+    Failure::new(*status, cause).diagnosed(diagnosis)
+}
+
+/// The diagnosis in one line, for the record.
+fn reason(diagnosis: &Diagnosis, end: Option<End>) -> String {
+    let mut reason = diagnosis.what.clone();
+    if let Some(end) = end {
+        reason = format!("{reason} ({end})");
+    }
+    if let Some(remedy) = &diagnosis.remedy {
+        reason = format!("{reason}: {remedy}");
+    }
+    if let Some(line) = last_line(&diagnosis.stderr) {
+        reason = format!("{reason}; the last line on its stderr: {line}");
+    }
+    reason
+}
+
+fn beginning(output: &[u8]) -> Vec<u8> {
+    output[..output.len().min(OUTPUT)].to_vec()
+}
+
+/// An exit status, or a signal with its name.
+fn named(end: End) -> String {
+    let name = match end {
+        End::Status(_) => None,
+        End::Signal(signal) => SIGNALS.iter().find(|(raw, _)| raw.as_raw() == signal),
+    };
+    match name {
+        Some((_, name)) => format!("{end} ({name})"),
+        None => end.to_string(),
     }
 }
 
@@ -114,19 +223,54 @@ fn remedy_for_end(last_words: &LastWords) -> Option<&'static str> {
     if says("Missing parentheses in call to 'print'") {
         return Some("it is written for Python 2, and Python 3 runs it");
     }
-    if last_words.end == Some(End::Status(127)) {
-        let named = stderr.lines().find_map(program_env_misses);
-        return named.and_then(missing_program).or(Some(
-            "a program that it names was not found in PATH: name it by its full path, or set PATH \
-             with env in the configuration",
-        ));
+    let is_not_found = last_words.end == Some(End::Status(127));
+    if is_not_found
+        && let Some(program) = stderr.lines().find_map(program_env_misses)
+        && let Some(remedy) = missing_program(program)
+    {
+        return Some(remedy);
     }
+    // A shell says 127 for a script that it may not read, too.
     if says("Permission denied") || says("PermissionError") {
-        return Some("the user that scripts run as may not use a file that it needs");
+        return Some(
+            "the user that scripts run as may not use a file that it needs, or that is itself: \
+             look at the rights of the file and of every directory above it",
+        );
     }
     match last_words.end {
-        Some(End::Signal(_)) => Some("it crashed, or met a limit of memory or processor time"),
+        Some(End::Status(127)) => Some(
+            "a program that it names was not found in PATH: name it by its full path, or set PATH \
+             with env in the configuration",
+        ),
+        Some(End::Signal(signal)) => Some(remedy_for_signal(signal)),
         _ => None,
+    }
+}
+
+fn remedy_for_signal(signal: i32) -> &'static str {
+    match Signal::from_named_raw(signal) {
+        Some(Signal::KILL) => {
+            "somebody killed it, most often the kernel for want of memory: journalctl -k tells"
+        }
+        Some(Signal::XCPU) => "it met its limit of processor time",
+        Some(
+            Signal::ABORT | Signal::BUS | Signal::FPE | Signal::ILL | Signal::SEGV | Signal::SYS,
+        ) => "it crashed: a program or a library that it uses has a bug, or is of another version",
+        _ => "somebody sent it this signal",
+    }
+}
+
+/// What is left to say of a script without output: where to look on.
+fn remedy_for_silence(last_words: &LastWords) -> Option<&'static str> {
+    match last_words.end? {
+        End::Status(0) => Some(
+            "it must write a header such as Content-Type: text/plain and an empty line, also when \
+             there is nothing to say",
+        ),
+        _ if last_line(&last_words.stderr).is_some() => {
+            Some("it gave up, and the end of its stderr tells why")
+        }
+        _ => Some("it gave up without a word: run it in a shell, as the user that scripts run as"),
     }
 }
 
@@ -148,11 +292,11 @@ fn remedy_for_output(error: &ResponseError, output: &[u8]) -> Option<&'static st
             "it must begin with a header such as Content-Type: text/plain, and an empty line \
              after it",
         ),
-        ResponseError::BadLine { .. } | ResponseError::NoBlankLine => {
+        ResponseError::BadLine { .. } | ResponseError::NoBlankLine | ResponseError::TooLong => {
             Some("an empty line must come between the header and the rest")
         }
         ResponseError::NoContentType => Some("write Content-Type: text/html first"),
-        ResponseError::Nothing | ResponseError::TooLong => None,
+        ResponseError::Nothing => None,
     }
 }
 

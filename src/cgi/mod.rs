@@ -131,7 +131,7 @@ where
         stdin: spooled.map(|spooled| spooled.file),
     };
     let output = process::start(&gateway.launcher, start, content).await?;
-    let (response, first, output) = read_head(output, request.script).await?;
+    let (response, first, output) = read_head(output, &request).await?;
     match response {
         ScriptResponse::Document(head) => {
             let method = &request.head.method;
@@ -171,35 +171,33 @@ fn environment(request: &ScriptRequest<'_>, spooled: Option<&Spooled>) -> Enviro
 /// Reads the header and hands on what was read beyond it.
 async fn read_head(
     mut output: Output,
-    script: &Script,
+    request: &ScriptRequest<'_>,
 ) -> Result<(ScriptResponse, Bytes, Output), Failure> {
-    let mut parser = Parser::new(response::header_of(script.file.as_os_str().as_bytes()));
-    let error = loop {
-        match output.next().await? {
-            None => break parser.end(),
-            Some(bytes) => match parser.feed(&bytes) {
+    let file = &request.script.file;
+    let mut parser = Parser::new(response::header_of(file.as_os_str().as_bytes()));
+    let failure = loop {
+        match output.next().await {
+            Ok(Some(bytes)) => match parser.feed(&bytes) {
                 Ok(None) => {}
                 Ok(Some((response, first))) => return Ok((response, first, output)),
-                Err(error) => break error,
+                Err(error) => break bad_response(&error, parser.seen(), output, file).await,
             },
+            Ok(None) => break bad_response(&parser.end(), parser.seen(), output, file).await,
+            Err(failure) => break failure,
         }
     };
-    Err(bad_response(&error, parser.seen(), output, script).await)
+    let stderr = request.pending.last_script_lines();
+    Err(diagnosis::interrupted(failure, parser.seen(), stderr))
 }
 
 /// The failure for an output that is no answer. The script may go on, as far as its limits let it.
-async fn bad_response(
-    error: &ResponseError,
-    seen: &[u8],
-    output: Output,
-    script: &Script,
-) -> Failure {
+async fn bad_response(error: &ResponseError, seen: &[u8], output: Output, file: &Path) -> Failure {
     let last_words = match tokio::time::timeout(LAST_WORDS, output.discard()).await {
         Ok(Ok(last_words)) => last_words,
         Ok(Err(failure)) if *error == ResponseError::Nothing => return failure,
         Ok(Err(_)) | Err(_) => LastWords::default(),
     };
-    diagnosis::bad_response(&script.file, error, seen, &last_words)
+    diagnosis::bad_response(file, error, seen, &last_words)
 }
 
 /// The response to send. A script's content is left out where HTTP has none, but the script may

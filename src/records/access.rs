@@ -16,6 +16,9 @@ use crate::{
     transport::Connection,
 };
 
+/// How much of a script's stderr is kept for a diagnosis.
+const LAST_LINES: usize = 2 * 1024;
+
 /// Names a request in all that is written about it: the connection and the request's number on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
@@ -82,6 +85,28 @@ pub struct ScriptUse {
     pub max_rss_kib: u64,
 }
 
+/// The last lines that a script wrote to stderr.
+#[derive(Debug, Default)]
+struct LastLines {
+    pid: u32,
+    bytes: Vec<u8>,
+}
+
+impl LastLines {
+    fn add(&mut self, pid: u32, line: &[u8]) {
+        if self.pid != pid {
+            *self = Self {
+                pid,
+                bytes: Vec::new(),
+            };
+        }
+        self.bytes.extend_from_slice(line);
+        self.bytes.push(b'\n');
+        self.bytes
+            .drain(..self.bytes.len().saturating_sub(LAST_LINES));
+    }
+}
+
 /// The record of a request under way. Whoever works on the request holds one; when the last is
 /// dropped, the record is handed in, with a client that left as with one that stayed.
 #[derive(Debug, Clone)]
@@ -96,6 +121,7 @@ struct Inner {
     connection: Arc<Connection>,
     head: Parts,
     outcome: RefCell<Outcome>,
+    last_lines: RefCell<LastLines>,
 }
 
 impl Pending {
@@ -112,6 +138,7 @@ impl Pending {
             connection,
             head,
             outcome: RefCell::default(),
+            last_lines: RefCell::default(),
         }))
     }
 
@@ -141,6 +168,7 @@ impl Pending {
         let (Some(site), Some(script)) = (&outcome.site, &outcome.script) else {
             return;
         };
+        self.0.last_lines.borrow_mut().add(script.pid, &line);
         self.0.sink.send(Record::Script(ScriptLine {
             time: SystemTime::now(),
             request: self.0.id,
@@ -149,6 +177,17 @@ impl Pending {
             pid: script.pid,
             line,
         }));
+    }
+
+    /// The end of what the script has written to stderr so far, in whole lines but for the first.
+    pub fn last_script_lines(&self) -> Vec<u8> {
+        let outcome = self.0.outcome.borrow();
+        let pid = outcome.script.as_ref().map(|script| script.pid);
+        let last = self.0.last_lines.borrow();
+        match pid {
+            Some(pid) if pid == last.pid => last.bytes.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 

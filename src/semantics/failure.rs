@@ -13,6 +13,26 @@ pub struct Failure {
     pub status: StatusCode,
     /// The reason the operator sees.
     pub cause: Cause,
+    /// What the author of a script that failed is told.
+    pub diagnosis: Option<Box<Diagnosis>>,
+}
+
+/// What is known of a script that failed, for the person who wrote it. The script's own words are
+/// bytes as it wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The script's file.
+    pub script: String,
+    /// The fact.
+    pub what: String,
+    /// How it ended: with a status, by a signal, or killed by the server.
+    pub end: String,
+    /// The usual cause and what to do about it.
+    pub remedy: Option<String>,
+    /// How its output began.
+    pub output: Vec<u8>,
+    /// How its stderr ended.
+    pub stderr: Vec<u8>,
 }
 
 /// What went wrong, in the operator's words.
@@ -158,7 +178,18 @@ pub enum Cause {
 impl Failure {
     /// A failure with this status and cause.
     pub fn new(status: StatusCode, cause: Cause) -> Self {
-        Self { status, cause }
+        Self {
+            status,
+            cause,
+            diagnosis: None,
+        }
+    }
+
+    /// The same with a diagnosis.
+    #[must_use]
+    pub fn diagnosed(self, diagnosis: Diagnosis) -> Self {
+        let diagnosis = Some(Box::new(diagnosis));
+        Self { diagnosis, ..self }
     }
 
     /// 400: the request is malformed.

@@ -9,7 +9,10 @@ use crate::{
     files::{self, LocateError},
     fs::Wait,
     page::{self, Escaped},
-    semantics::{failure::Cause, target::Path},
+    semantics::{
+        failure::{Cause, Diagnosis, Failure},
+        target::Path,
+    },
     site::{SiteId, Snapshot},
 };
 
@@ -35,17 +38,76 @@ pub(super) async fn configured(
     Some(page.map(|body| body.for_method(method)))
 }
 
-/// The page for a status, also for connections whose first bytes were no request.
-pub fn page_for(status: StatusCode, cause: Option<&Cause>) -> String {
+/// Whether those who are trusted are told of this failure even where there is a page of the site's
+/// own: what went wrong in the server or its scripts, and is theirs to mend.
+pub(super) fn is_for_the_trusted(failure: &Failure) -> bool {
+    failure.status.is_server_error()
+        || failure.diagnosis.is_some()
+        || matches!(failure.cause, Cause::NotExecutable(_))
+}
+
+/// The page for a status, also for connections whose first bytes were no request. With a failure it
+/// says why, which is for those who are trusted.
+pub fn page_for(status: StatusCode, failure: Option<&Failure>) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     let title = format!("{} {reason}", status.as_u16());
     let mut content = format!("<p>{}</p>\n", explanation(status));
-    if let Some(cause) = cause {
-        content.push_str("<h2>Why</h2>\n<pre>");
-        content.push_str(&Escaped(&cause.to_string()).to_string());
-        content.push_str("</pre>\n<p>Only clients in <code>trusted</code> are told.</p>\n");
+    if let Some(failure) = failure {
+        content.push_str("<h2>Why</h2>\n");
+        content.push_str(&why(failure));
+        content.push_str("<p>Only clients in <code>trusted</code> are told.</p>\n");
     }
     page::html(&title, &content)
+}
+
+fn why(failure: &Failure) -> String {
+    match (&failure.diagnosis, &failure.cause) {
+        (Some(diagnosis), _) => list(diagnosis),
+        (None, Cause::NotExecutable(script)) => list(&Diagnosis {
+            script: script.clone(),
+            what: "it is not executable".to_owned(),
+            end: "it was not started".to_owned(),
+            remedy: Some(format!(
+                "run chmod +x {script}, or keep it in another place if it is no program"
+            )),
+            output: Vec::new(),
+            stderr: Vec::new(),
+        }),
+        (None, cause) => format!("<pre>{}</pre>\n", shown(cause.to_string().as_bytes())),
+    }
+}
+
+/// A diagnosis, as markup.
+fn list(diagnosis: &Diagnosis) -> String {
+    let remedy = diagnosis.remedy.as_deref().unwrap_or_default();
+    let lines = [
+        ("Script", &*diagnosis.script),
+        ("What is wrong", &*diagnosis.what),
+        ("How it ended", &*diagnosis.end),
+        ("What to do", remedy),
+    ];
+    let words = [
+        ("How its output begins", &*diagnosis.output),
+        ("How its standard error ends", &*diagnosis.stderr),
+    ];
+    let lines = lines.into_iter().filter(|(_, text)| !text.is_empty());
+    let lines = lines.map(|(term, text)| {
+        let text = shown(text.as_bytes());
+        format!("<dt>{term}</dt>\n<dd>{text}</dd>\n")
+    });
+    let words = words.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+    let words = words.map(|(term, bytes)| {
+        let text = shown(bytes);
+        // A line end after the tag is not content.
+        format!("<dt>{term}</dt>\n<dd><pre>\n{text}</pre></dd>\n")
+    });
+    let items: Vec<_> = lines.chain(words).collect();
+    format!("<dl>\n{}</dl>\n", items.concat())
+}
+
+/// Anything, as text between tags.
+fn shown(bytes: &[u8]) -> String {
+    Escaped(&page::visible(bytes)).to_string()
 }
 
 /// A sentence for the person in front of the browser.

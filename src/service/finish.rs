@@ -61,14 +61,13 @@ impl Finish<'_> {
         response
     }
 
-    /// The page for a failure. What went wrong in the server itself, those who are trusted are told
-    /// even where there is a page of the site's own.
+    /// The page for a failure: the site's own, if those who are trusted need not be told more.
     async fn page(&self, failure: &Failure) -> Response<Body> {
         let is_trusted = self.is_trusted();
         let method = &self.pending.head().method;
         let status = failure.status;
         let own = self.reached.route(self.snapshot).and_then(|route| {
-            let is_told = is_trusted && status.is_server_error();
+            let is_told = is_trusted && error_page::is_for_the_trusted(failure);
             route.error_pages.get(&status).filter(|_| !is_told)
         });
         let own = match (own, self.reached.site) {
@@ -78,8 +77,8 @@ impl Finish<'_> {
             _ => None,
         };
         let mut response = own.unwrap_or_else(|| {
-            let cause = is_trusted.then_some(&failure.cause);
-            let page = Body::page(error_page::page_for(status, cause));
+            let told = is_trusted.then_some(failure);
+            let page = Body::page(error_page::page_for(status, told));
             page.map(|body| body.for_method(method))
         });
         *response.status_mut() = status;

@@ -14,6 +14,8 @@ mod coding;
 mod config;
 /// What stays out of reach.
 mod containment;
+/// What is said of scripts that fail.
+mod diagnosis;
 /// `pywebd explain`.
 mod explain;
 /// Files, their metadata, ranges, preconditions, listings and containment.
@@ -30,6 +32,8 @@ mod live;
 mod options;
 /// Requests that are none, limits of connections, and what is written down of them.
 mod protocol;
+/// The places for scripts, between clients.
+mod queue;
 /// Ranges and preconditions.
 mod ranges;
 /// How the output of a script becomes an answer.

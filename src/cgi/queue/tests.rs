@@ -109,6 +109,17 @@ fn a_permit_that_comes_too_late_is_not_lost() {
 }
 
 #[test]
+fn a_permit_for_one_that_leaves_in_this_moment_goes_on_to_the_next() {
+    let queue = Queue::new(1, 2);
+    let first = Request::new(&queue, 1);
+    // Between the choice of it and the word to it, seen from the thread that lets go.
+    drop(lock(&queue.line).wait(client(2)));
+    let mut third = Request::new(&queue, 3);
+    drop(first);
+    assert!(third.runs());
+}
+
+#[test]
 fn who_comes_later_does_not_overtake() {
     let queue = Queue::new(1, 2);
     let first = Request::new(&queue, 1);

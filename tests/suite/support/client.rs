@@ -2,9 +2,11 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use rustix::net::{self, AddressFamily, SocketType};
 
 /// A test that waits longer has failed: the only meaning of a time in this suite.
 pub const HANG: Duration = Duration::from_secs(20);
@@ -28,7 +30,18 @@ pub struct Response {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
+        Self::over(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    /// A connection from this address of this machine.
+    pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        net::bind(&socket, &SocketAddr::from((source, 0))).expect("every 127.x.y.z is here");
+        net::connect(&socket, &address).expect("the server accepts");
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(HANG)).expect("a timeout");
         stream.set_write_timeout(Some(HANG)).expect("a timeout");
         Self {

@@ -1,0 +1,47 @@
+//! The places for scripts, between clients.
+
+use std::{fs, net::Ipv4Addr, sync::mpsc, thread};
+
+use crate::support::{Connection, Site};
+
+const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+#[test]
+fn a_client_with_many_requests_does_not_keep_out_another() {
+    let server = Site::new()
+        .script(
+            "cgi-bin/script",
+            "#!/bin/sh\nwhile [ ! -e ../gate ]; do sleep 0.02; done\n\
+             printf 'Content-Type: text/plain\\n\\ndone'\n",
+        )
+        .configured(
+            "cgi.max-running = 1\ncgi.max-queued = 2\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+             [site.a.path.\"/cgi-bin/\"]\ncgi = true\n",
+        );
+    let (tell, told) = mpsc::channel();
+    let ask = |source: Ipv4Addr| {
+        let (tell, address) = (tell.clone(), server.address);
+        thread::spawn(move || {
+            let mut connection = Connection::open_from(source, address);
+            connection.send("GET /cgi-bin/script HTTP/1.1\r\nHost: x\r\n\r\n");
+            let response = connection.response();
+            let again = response.field("retry-after").is_some();
+            tell.send((source, response.status(), again)).unwrap();
+        });
+    };
+    for _ in 0..4 {
+        ask(ONE);
+    }
+    // One runs, two wait, and one is told to come again.
+    assert_eq!(told.recv().unwrap(), (ONE, 503, true));
+    ask(OTHER);
+    assert_eq!(told.recv().unwrap(), (ONE, 503, true), "it makes room");
+    fs::write(server.site().root().join("gate"), "").unwrap();
+    let mut answered: Vec<_> = told.iter().take(3).collect();
+    answered.sort_unstable();
+    assert_eq!(
+        answered,
+        [(ONE, 200, false), (ONE, 200, false), (OTHER, 200, false)]
+    );
+}
