@@ -14,7 +14,7 @@ pub mod meta_variables;
 mod options;
 mod process;
 pub mod queue;
-mod response;
+pub mod response;
 mod spool;
 pub mod wire;
 

@@ -34,7 +34,7 @@ const OF_THE_SERVER: [&str; 6] = [
 ];
 
 /// What a script answers (section 6.2).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScriptResponse {
     /// A document or a redirect for the client: this head, and content after it
     /// (sections 6.2.1, 6.2.3, 6.2.4).
@@ -44,7 +44,7 @@ pub enum ScriptResponse {
 }
 
 /// The head of the answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// From `Status`, from the status line, 302 for a bare `Location`, or 200.
     pub status: StatusCode,
