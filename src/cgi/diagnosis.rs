@@ -233,8 +233,8 @@ fn remedy_for_end(last_words: &LastWords) -> Option<&'static str> {
     // A shell says 127 for a script that it may not read, too.
     if says("Permission denied") || says("PermissionError") {
         return Some(
-            "the user that scripts run as may not use a file that it needs, or that is itself: \
-             look at the rights of the file and of every directory above it",
+            "the user that scripts run as may not use a file that it needs, or may not read the \
+             script itself: look at the rights of the file and of every directory above it",
         );
     }
     match last_words.end {

@@ -173,31 +173,40 @@ async fn read_head(
     mut output: Output,
     request: &ScriptRequest<'_>,
 ) -> Result<(ScriptResponse, Bytes, Output), Failure> {
-    let file = &request.script.file;
-    let mut parser = Parser::new(response::header_of(file.as_os_str().as_bytes()));
+    let name = request.script.file.as_os_str().as_bytes();
+    let mut parser = Parser::new(response::header_of(name));
     let failure = loop {
-        match output.next().await {
-            Ok(Some(bytes)) => match parser.feed(&bytes) {
-                Ok(None) => {}
-                Ok(Some((response, first))) => return Ok((response, first, output)),
-                Err(error) => break bad_response(&error, parser.seen(), output, file).await,
-            },
-            Ok(None) => break bad_response(&parser.end(), parser.seen(), output, file).await,
+        let error = match output.next().await {
             Err(failure) => break failure,
-        }
+            Ok(None) => parser.end(),
+            Ok(Some(bytes)) => match parser.feed(&bytes) {
+                Ok(None) => continue,
+                Ok(Some((response, first))) => return Ok((response, first, output)),
+                Err(error) => error,
+            },
+        };
+        break bad_response(&error, parser.seen(), output, request).await;
     };
     let stderr = request.pending.last_script_lines();
     Err(diagnosis::interrupted(failure, parser.seen(), stderr))
 }
 
 /// The failure for an output that is no answer. The script may go on, as far as its limits let it.
-async fn bad_response(error: &ResponseError, seen: &[u8], output: Output, file: &Path) -> Failure {
+async fn bad_response(
+    error: &ResponseError,
+    seen: &[u8],
+    output: Output,
+    request: &ScriptRequest<'_>,
+) -> Failure {
     let last_words = match tokio::time::timeout(LAST_WORDS, output.discard()).await {
         Ok(Ok(last_words)) => last_words,
         Ok(Err(failure)) if *error == ResponseError::Nothing => return failure,
-        Ok(Err(_)) | Err(_) => LastWords::default(),
+        Ok(Err(_)) | Err(_) => LastWords {
+            end: None,
+            stderr: request.pending.last_script_lines(),
+        },
     };
-    diagnosis::bad_response(file, error, seen, &last_words)
+    diagnosis::bad_response(&request.script.file, error, seen, &last_words)
 }
 
 /// The response to send. A script's content is left out where HTTP has none, but the script may

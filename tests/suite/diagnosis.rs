@@ -373,7 +373,6 @@ fn a_script_that_takes_too_long_is_shown_with_what_it_wrote() {
             "raise timeout",
             "stderr: waiting for <db>",
         ],
-        ..SIMPLE
     };
     silent.holds();
     let headless = Case {
@@ -398,6 +397,35 @@ fn a_script_that_takes_too_long_is_shown_with_what_it_wrote() {
         ..headless
     };
     endless.holds();
+}
+
+#[test]
+fn a_script_that_goes_on_after_nonsense_is_shown_as_far_as_it_came() {
+    let case = Case {
+        text: "#!/bin/sh\necho because >&2\nsleep 0.2\necho nonsense\nsleep 1000\n",
+        rule: "timeout = \"1s\"\n",
+        page: &[
+            "<dd>it had not ended yet</dd>",
+            "it must begin with a header",
+            "<pre>\nnonsense\n</pre>",
+            "<pre>\nbecause\n</pre>",
+        ],
+        log: &["it must begin with a header", "stderr: because"],
+        ..SIMPLE
+    };
+    case.holds();
+}
+
+#[test]
+fn the_words_of_a_script_are_not_taken_for_those_of_the_one_it_redirects_to() {
+    let redirect = "#!/bin/sh\necho mine >&2\nprintf 'Location: /cgi-bin/slow\\n\\n'\n";
+    let server = Site::new()
+        .script("cgi-bin/redirect", redirect)
+        .script("cgi-bin/slow", "#!/bin/sh\nsleep 1000\n")
+        .configured(&config(DEFAULT, "timeout = \"1s\"\n"));
+    let page = server.get("/cgi-bin/redirect").text();
+    assert!(page.contains("cgi-bin/slow</dd>"), "{page}");
+    assert!(!page.contains("mine"), "{page}");
 }
 
 #[test]

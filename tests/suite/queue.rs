@@ -4,7 +4,7 @@ use std::{fs, net::Ipv4Addr, sync::mpsc, thread};
 
 use crate::support::{Connection, Site};
 
-const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 #[test]
