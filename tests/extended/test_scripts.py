@@ -70,12 +70,9 @@ if "file" in form:
 """
 
 EVENTS = """#!/bin/sh
-# An event, and the next one when somebody lets it go on.
+# Events with the time they are written at, each when somebody has let the script go on.
 printf 'Content-Type: text/event-stream\\nCache-Control: no-cache\\n\\n'
-printf 'data: %s\\n\\n' "$(date +%s.%N)"
-read -r _ < ../go
-printf 'data: %s\\n\\n' "$(date +%s.%N)"
-read -r _ < ../go
+while printf 'data: %s\\n\\n' "$(date +%s.%N)" && read -r word && [ "$word" != end ]; do :; done <"../$QUERY_STRING"
 """
 
 
@@ -91,7 +88,6 @@ class Scripts(Recipe):
         (cls.directory / "program.c").write_text(PROGRAM)
         run("gcc", "-Wall", "-Werror", "-o", scripts / "program", cls.directory / "program.c")
         (cls.directory / "upload.bin").write_bytes(UPLOAD)
-        os.mkfifo(root / "go")
         return {"/srv/www/scripts": root}
 
     def script(self, name):
@@ -133,24 +129,34 @@ class Scripts(Recipe):
         assert_form(self, Path(sysconfig.get_path("stdlib")) / "cgi.py")
 
     def test_events_come_when_they_are_written(self):
-        for coding in ["identity", "gzip, deflate, br, zstd"]:
+        for name, coding in [("plain", "identity"), ("coded", "gzip, deflate, br, zstd")]:
             with self.subTest(coding):
-                connection = http.client.HTTPConnection(
-                    self.server.host, self.server.port, timeout=HANG
-                )
-                self.addCleanup(connection.close)
-                headers = {"Accept": "text/event-stream", "Accept-Encoding": coding}
-                connection.request("GET", "/cgi-bin/events", headers=headers)
-                response = connection.getresponse()
-                self.assertEqual(response.getheader("Content-Type"), "text/event-stream")
-                self.assertIsNone(response.getheader("Content-Encoding"))
-                # The script waits after each event: what has come was not kept to be sent with more.
-                for _ in range(2):
-                    written = float(response.readline().removeprefix(b"data: "))
-                    self.assertLess(time.time() - written, 0.1)
-                    self.assertEqual(response.readline(), b"\n")
-                    (self.directory / "www/go").write_text("on\n")
-                self.assertEqual(response.read(), b"")
+                delays = self.delays(name, coding)
+                print("events take", *[f"{delay * 1000:.1f}" for delay in delays], "ms")
+                # One is late where the machine has other things to do; a server that waits is always.
+                self.assertLess(sorted(delays)[len(delays) // 2], 0.1)
+
+    def delays(self, name, coding):
+        """How long after they are written events come, none of which another one follows by itself."""
+        pipe = self.directory / "www" / name
+        os.mkfifo(pipe)
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=HANG)
+        self.addCleanup(connection.close)
+        # Open for both, it waits for nobody.
+        with open(pipe, "r+b", buffering=0) as go:
+            headers = {"Accept": "text/event-stream", "Accept-Encoding": coding}
+            connection.request("GET", f"/cgi-bin/events?{name}", headers=headers)
+            response = connection.getresponse()
+            self.assertEqual(response.getheader("Content-Type"), "text/event-stream")
+            self.assertIsNone(response.getheader("Content-Encoding"))
+            delays = []
+            for word in [b"on\n"] * 8 + [b"end\n"]:
+                written = float(response.readline().removeprefix(b"data: "))
+                delays.append(time.time() - written)
+                self.assertEqual(response.readline(), b"\n")
+                go.write(word)
+            self.assertEqual(response.read(), b"")
+        return delays
 
 
 class LegacyCgi(Recipe):
