@@ -29,7 +29,10 @@ def environment(home):
 
 
 class Repository(Recipe):
-    """Serves a repository with a commit, which belongs to somebody else where that is possible."""
+    """Serves a repository with a commit, which is shared with the user of the scripts.
+
+    Where that is possible it belongs to somebody else.
+    """
 
     @classmethod
     def prepare(cls):
@@ -37,7 +40,7 @@ class Repository(Recipe):
         cls.repositories = cls.directory / "git"
         cls.repository = cls.repositories / "project.git"
         seed = cls.directory / "seed"
-        cls.git("init", "--quiet", "--bare", "--initial-branch=main", cls.repository)
+        cls.git("init", "--quiet", "--bare", "--shared=group", "--initial-branch=main", cls.repository)
         cls.git("init", "--quiet", "--initial-branch=main", seed)
         (seed / "main.c").write_text(SOURCE)
         cls.commit(seed, "Add a program")
@@ -45,7 +48,7 @@ class Repository(Recipe):
         (cls.repository / "description").write_text("About oats\n")
         if os.geteuid() == 0:
             for path in [cls.repository, *cls.repository.rglob("*")]:
-                shutil.chown(path, "nobody", "nogroup")
+                shutil.chown(path, "nobody")
 
     @classmethod
     def git(cls, *arguments, trace=None, **options):

@@ -159,8 +159,14 @@ class Php(Recipe):
         self.assertEqual(got, '{"get":{"x":"y"},"post":{"name":"a&b"}}\n')
 
     def test_an_upload(self):
-        file = f"file=@{self.directory}/upload.bin"
-        got = curl("-F", file, "-F", "name=x", self.url("form.php")).decode()
+        self.assert_uploaded()
+
+    def test_an_upload_of_unknown_length(self):
+        self.assert_uploaded("-H", "Transfer-Encoding: chunked")
+
+    def assert_uploaded(self, *options):
+        form = ["-F", f"file=@{self.directory}/upload.bin", "-F", "name=x"]
+        got = curl(*options, *form, self.url("form.php")).decode()
         total = hashlib.sha256(LARGE).hexdigest()
         self.assertEqual(got, f'{{"get":[],"post":{{"name":"x"}}}}\nupload.bin 0 {total}\n')
 
@@ -180,7 +186,8 @@ class Php(Recipe):
         self.assertEqual(visits, [b"1", b"2", b"3"])
 
     def test_no_query_is_an_option_of_the_interpreter(self):
-        for query in ["-s", "-n+-s", "-i", "%2Ds", "-d+allow_url_include%3d1+-d+auto_prepend_file%3d/etc/passwd"]:
+        prepend = "-d+allow_url_include%3d1+-d+auto_prepend_file%3d/etc/passwd"
+        for query in ["-s", "-n+-s", "-i", "%2Ds", prepend]:
             with self.subTest(query):
                 self.assertEqual(curl(self.url(f"index.php?{query}")), b"the first page of /index.php")
 

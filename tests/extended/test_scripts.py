@@ -72,7 +72,10 @@ if "file" in form:
 EVENTS = """#!/bin/sh
 # Events with the time they are written at, each when somebody has let the script go on.
 printf 'Content-Type: text/event-stream\\nCache-Control: no-cache\\n\\n'
-while printf 'data: %s\\n\\n' "$(date +%s.%N)" && read -r word && [ "$word" != end ]; do :; done <"../$QUERY_STRING"
+while printf 'data: %s\\n\\n' "$(date +%s.%N)"
+      read -r word && [ "$word" != end ]
+do :
+done <"../$QUERY_STRING"
 """
 
 
