@@ -23,6 +23,7 @@ mod files;
 /// Where one request ends and the next begins.
 mod framing;
 /// Limits of heads, content, connections and descriptors.
+mod launcher;
 mod limits;
 /// Listings of directories.
 mod listing;
@@ -31,6 +32,7 @@ mod live;
 /// What a configuration may say about answers.
 mod options;
 /// Requests that are none, limits of connections, and what is written down of them.
+mod programs;
 mod protocol;
 /// The places for scripts, between clients.
 mod queue;

@@ -107,3 +107,45 @@ pub(super) fn report_exposed(
         }
     }
 }
+
+/// Files of an interpreter that a longer key shows: the longer one decides (design: rule 2), which is
+/// hardly ever what is meant.
+pub(super) fn report_sources(rules: &[Rule<Verb>], findings: &mut Findings) {
+    for rule in rules {
+        let Key::Ending { prefix, ending } = &rule.key else {
+            continue;
+        };
+        let is_interpreter = |verb: &Verb| matches!(verb, Verb::Interpreter(_));
+        if !rule
+            .verb
+            .as_ref()
+            .is_some_and(|verb| is_interpreter(verb.get_ref()))
+        {
+            continue;
+        }
+        for shown in rules {
+            let (Key::Prefix(longer), Some(verb)) = (&shown.key, &shown.verb) else {
+                continue;
+            };
+            let shows = matches!(verb.get_ref(), Verb::Files(_) | Verb::Fallback(_));
+            let own = Key::Ending {
+                prefix: longer.clone(),
+                ending: ending.clone(),
+            };
+            let is_below = longer.len() > prefix.len() && longer.starts_with(prefix);
+            if shows
+                && is_below
+                && !rules
+                    .iter()
+                    .any(|rule| rule.key == own && rule.verb.is_some())
+            {
+                let message = format!(
+                    "files of {:?} are shown below {:?}, not run",
+                    rule.text, shown.text
+                );
+                let help = format!("the longer key decides: write one for \"{own}\" too");
+                findings.warning(&verb.span(), Mistake::new(message).help(help));
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The process that starts scripts: when it dies, when it is somebody else's, and what is told about
+//! what it would do.
+
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+    process::{Pid, Signal, kill_process},
+};
+
+use crate::support::{Server, Site};
+
+const HEADER: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\n";
+
+#[test]
+fn a_launcher_that_dies_is_started_again_and_nothing_else_is_lost() {
+    let server = Site::new()
+        .file("a.txt", "file")
+        .script("cgi-bin/good", &format!("{HEADER}echo good\n"))
+        .script("cgi-bin/wait", "#!/bin/sh\necho waiting >&2\nread line\n")
+        .script("cgi-bin/half", &format!("{HEADER}echo half\nread line\n"))
+        .serve();
+    // Neither script ends: each waits for content that does not come.
+    let head = "HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+    let mut waiting = server.connect();
+    waiting.send(format!("POST /cgi-bin/wait {head}"));
+    server.logged(&["waiting"]);
+    let mut half = server.connect();
+    half.send(format!("POST /cgi-bin/half {head}"));
+    half.read_until(b"half\n");
+    let launcher = server.launcher();
+    kill_process(Pid::from_raw(launcher.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(waiting.response().status(), 502);
+    // Not as if that were all.
+    let rest = half.read_to_end();
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "{rest:?}");
+    assert_eq!(server.get("/a.txt").text(), "file");
+    assert_eq!(server.get("/cgi-bin/good").text(), "good\n");
+    server.logged(&["launcher has ended", "started again"]);
+    assert_ne!(server.launcher(), launcher);
+    assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
+}
+
+/// A launcher as a service manager starts it, with its socket as descriptor 3.
+fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
+    let start =
+        "exec 3<&0 0</dev/null\nLISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" launcher --config \"$1\"";
+    Command::new("/bin/sh")
+        .args(["-c", start, env!("CARGO_BIN_EXE_pywebd"), config])
+        .stdin(Stdio::from(listener))
+        .process_group(0)
+        .spawn()
+        .expect("the launcher starts")
+}
+
+#[test]
+fn a_launcher_can_be_a_service_of_its_own() {
+    let site = Site::new().script("cgi-bin/a", &format!("{HEADER}echo here\n"));
+    let config = site.config(
+        "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n[site.a.path.\"/cgi-bin/\"]\ncgi = true\n",
+    );
+    let config = config.to_str().unwrap().to_owned();
+    let path = site.directory().join("cgi.sock");
+    let flags = SocketFlags::CLOEXEC;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 16).unwrap();
+    let mut launcher = passed(listener, &config);
+    let socket = path.to_str().unwrap();
+    let server = Server::start(&["serve", "--config", &config, "--launcher", socket]);
+    assert_eq!(server.get("/cgi-bin/a").text(), "here\n");
+    // It is not the server's, and goes on without it.
+    assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
+    assert!(launcher.try_wait().unwrap().is_none());
+    kill_process(Pid::from_child(&launcher), Signal::TERM).unwrap();
+    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn explain_tells_each_check_of_a_script_and_how_it_would_run() {
+    let site = Site::new()
+        .script("cgi-bin/good", HEADER)
+        .script("cgi-bin/broken", "#!/none/perl\n")
+        .script("cgi-bin/open", HEADER);
+    let open = site.root().join("cgi-bin/open");
+    fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o757)).unwrap();
+    let config = site.config(
+        "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+         [site.a.path.\"/cgi-bin/\"]\ncgi = true\nmemory = \"64M\"\ntasks = 9\ntimeout = \"5s\"\n",
+    );
+    // With a file that others can write, the configuration as a whole is refused.
+    let explain = |path: &str| {
+        let outcome = Server::run(&["explain", path, "--config", config.to_str().unwrap()]);
+        outcome.stdout + &outcome.stderr
+    };
+    let text = explain("/cgi-bin/good");
+    assert!(text.contains("can be written by every user"), "{text}");
+    fs::remove_file(open).unwrap();
+    for (path, parts) in [
+        (
+            "/cgi-bin/good?x",
+            &[
+                "command   ",
+                "user      that of the launcher",
+                "limit     timeout: 5s",
+                "limit     memory: 64M",
+                "limit     tasks: 9",
+                "check     who may write to it: passed",
+                "check     its #! line: passed",
+                "variable  QUERY_STRING=x",
+            ][..],
+        ),
+        (
+            "/cgi-bin/broken",
+            &[
+                "500: it is not started",
+                "FAILED: its interpreter \"/none/perl\"",
+            ],
+        ),
+    ] {
+        let text = explain(path);
+        for part in parts {
+            assert!(text.contains(part), "{path}: {part} in {text}");
+        }
+    }
+    let outcome = Server::run(&[
+        "explain",
+        "/cgi-bin/broken",
+        "--json",
+        "--config",
+        config.to_str().unwrap(),
+    ]);
+    let explained: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let checks = explained["script"]["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["passed"] == false));
+}
