@@ -200,7 +200,8 @@ impl Line {
         waiting.min().map(|(_, _, client)| client)
     }
 
-    /// Takes the last one of the client that has the most waiting, if this one has fewer. Of several
+    /// Takes the last one of the client that has the most waiting, if this one has fewer even with one
+    /// more. Of several
     /// clients the one whose last one came latest: who waits longer stays.
     fn make_room(&mut self, client: Client) -> Option<Waiter> {
         let waiting = self.clients.iter().filter_map(|(client, share)| {
@@ -212,7 +213,8 @@ impl Line {
             .clients
             .get(&client)
             .map_or(0, |share| share.waiting.len());
-        if own >= most {
+        // Not even: two clients would turn each other away in turns.
+        if own + 1 >= most {
             return None;
         }
         self.take(greediest, VecDeque::pop_back)

@@ -100,6 +100,16 @@ struct Look {
     findings: Vec<Finding>,
 }
 
+/// Whether a directory has a file whose name ends so.
+pub(super) fn has_ending(directory: &Path, ending: &[u8]) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut names = entries
+        .take(MOST_FILES)
+        .flatten()
+        .map(|entry| entry.file_name());
+    names.any(|name| name.as_bytes().ends_with(ending))
+}
+
 /// What is wrong with a program that the configuration names itself.
 pub(super) fn program(file: &Path) -> Option<Finding> {
     let name = file.display();

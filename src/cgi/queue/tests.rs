@@ -170,11 +170,9 @@ fn a_newcomer_takes_the_place_of_the_last_one_of_the_greediest_client() {
     assert!(newcomer.waits() && of_two.waits());
     assert!(of_one[2].is_refused());
     assert!(of_one[..2].iter_mut().all(Request::waits));
-    // The client of the newcomer has fewer than two.
-    assert!(Request::new(&queue, 2).waits());
-    assert!(of_one[1].is_refused());
-    assert!(of_one[0].waits());
-    assert!(Request::new(&queue, 1).waits(), "that one left");
+    // With one more, the client of the newcomer would have as many as that one.
+    assert!(Request::new(&queue, 2).is_refused());
+    assert!(of_one[..2].iter_mut().all(Request::waits));
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(super) fn rules(
     }
     rules.add_site(span);
     scripts::report_exposed(site, &rules.list, root, resolver.findings);
-    scripts::report_sources(&rules.list, resolver.findings);
+    scripts::report_sources(&rules.list, root, resolver.findings);
     if work(&rules.list) > MOST_WORK {
         let message = format!("site `{}` has too many path keys", site.name);
         resolver.findings.error(span, Mistake::new(message));

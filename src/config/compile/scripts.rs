@@ -108,37 +108,46 @@ pub(super) fn report_exposed(
     }
 }
 
-/// Files of an interpreter that a longer key shows: the longer one decides (design: rule 2), which is
-/// hardly ever what is meant.
-pub(super) fn report_sources(rules: &[Rule<Verb>], findings: &mut Findings) {
-    for rule in rules {
-        let Key::Ending { prefix, ending } = &rule.key else {
-            continue;
-        };
-        let is_interpreter = |verb: &Verb| matches!(verb, Verb::Interpreter(_));
-        if !rule
-            .verb
-            .as_ref()
-            .is_some_and(|verb| is_interpreter(verb.get_ref()))
-        {
-            continue;
-        }
-        for shown in rules {
-            let (Key::Prefix(longer), Some(verb)) = (&shown.key, &shown.verb) else {
-                continue;
+/// Files of an interpreter that a longer key shows: the longer one decides (design: rule 2), which may
+/// not be what is meant.
+pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut Findings) {
+    let interpreted = rules
+        .iter()
+        .filter_map(|rule| match (&rule.key, &rule.verb) {
+            (Key::Ending { prefix, ending }, Some(verb))
+                if matches!(verb.get_ref(), Verb::Interpreter(_)) =>
+            {
+                Some((rule, prefix, ending))
+            }
+            _ => None,
+        });
+    for (rule, prefix, ending) in interpreted {
+        let shown = rules
+            .iter()
+            .filter_map(|rule| match (&rule.key, &rule.verb) {
+                (Key::Prefix(longer), Some(verb))
+                    if longer.len() > prefix.len() && longer.starts_with(prefix) =>
+                {
+                    Some((rule, longer, verb))
+                }
+                _ => None,
+            });
+        for (shown, longer, verb) in shown {
+            let directory = match verb.get_ref() {
+                Verb::Files(Location::Elsewhere(root)) => Some(root.path().to_owned()),
+                Verb::Files(Location::Site) | Verb::Fallback(_) => {
+                    inspect::below(root.path(), longer)
+                }
+                _ => None,
             };
-            let shows = matches!(verb.get_ref(), Verb::Files(_) | Verb::Fallback(_));
             let own = Key::Ending {
                 prefix: longer.clone(),
                 ending: ending.clone(),
             };
-            let is_below = longer.len() > prefix.len() && longer.starts_with(prefix);
-            if shows
-                && is_below
-                && !rules
-                    .iter()
-                    .any(|rule| rule.key == own && rule.verb.is_some())
-            {
+            let is_meant = rules
+                .iter()
+                .any(|rule| rule.key == own && rule.verb.is_some());
+            if !is_meant && directory.is_some_and(|place| inspect::has_ending(&place, ending)) {
                 let message = format!(
                     "files of {:?} are shown below {:?}, not run",
                     rule.text, shown.text
