@@ -1,0 +1,263 @@
+"""What runs in the machine of tests/vm/run: pywebd in cgroups that systemd delegates to it.
+
+Each test starts it as root and as a user, in a unit with `Delegate=yes`. After a request its part
+of the tree, directories and processes, has to be what it was before.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+URL = "http://127.0.0.1:8000/cgi-bin/"
+HANG = 60
+
+CONFIG = """\
+version = 1
+server.listen = ["127.0.0.1:8000"]
+cgi = { memory = "64M", tasks = 20, cpu-weight = 50 }
+[site.example]
+hosts = ["*"]
+root = "/srv"
+path."/cgi-bin/" = { cgi = true }
+path."/cgi-bin/bomb" = { timeout = "5s" }  # time for the emulation to start it
+"""
+
+# What each script begins with: where it is, and how it answers.
+BEGINNING = """\
+#!/usr/bin/python3
+import errno, json, os, time
+
+cgroup = "/sys/fs/cgroup" + open("/proc/self/cgroup").read().strip().removeprefix("0::")
+
+def read(name):
+    try:
+        return open(f"{cgroup}/{name}").read().strip()
+    except FileNotFoundError:
+        return None
+
+def answer(**values):
+    print("Content-Type: application/json\\n")
+    print(json.dumps({"cgroup": cgroup, **values}), flush=True)
+
+"""
+
+SCRIPTS = {
+    "limits": """
+        names = "cpu.weight", "memory.max", "memory.swap.max", "pids.max"
+        answer(**{name: read(name) for name in names})
+    """,
+    "memory": """
+        if os.fork() == 0:
+            content = b"x" * (200 << 20)
+        os.wait()
+        answer(alone=True)  # not reached: the limit ends all of the script
+    """,
+    "tasks": """
+        started = 0
+        refused = None
+        for _ in range(200):
+            try:
+                if os.fork() == 0:
+                    time.sleep(1000)
+                started += 1
+            except OSError as error:
+                refused = errno.errorcode[error.errno]
+        tasks = read("cgroup.procs").split()
+        answer(started=started, refused=refused, tasks=len(tasks), peak=read("pids.peak"))
+    """,
+    "daemon": """
+        known, tell = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                for descriptor in 0, 1, 2:
+                    os.close(descriptor)
+                os.write(tell, b"%d" % os.getpid())
+                time.sleep(1000)
+            os._exit(0)
+        os.wait()
+        answer(daemon=int(os.read(known, 20)))
+    """,
+    "endless": """
+        if os.fork() == 0:
+            os.setsid()
+        answer()
+        time.sleep(1000)
+    """,
+    "bomb": """
+        while True:
+            try:
+                if os.fork() == 0:
+                    os.setsid()  # no signal to a process group reaches them all
+            except OSError:
+                pass
+    """,
+}
+
+
+def run(*command):
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=HANG
+    ).stdout
+
+
+class Watch(threading.Thread):
+    """`with Watch(COUNT) as watch:` has in `watch.most` the most that was counted meanwhile."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+        self.most = 0
+        self.over = threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.02):
+            self.most = max(self.most, self.count())
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+class Delegated:
+    def setUp(self):
+        name = self.id().rpartition(".")[2]
+        self.unit = f"pywebd-{self.user}-{name}.service"
+        self.cgroup = CGROUPS / "system.slice" / self.unit
+        config = Path("/srv/pywebd.toml")
+        config.write_text(CONFIG)
+        self.addCleanup(self.stop)
+        # A unit of this type has started when the server says that it serves. TasksMax is for a
+        # bomb that gets away: it must not take the machine along.
+        properties = [f"User={self.user}", "Type=notify", "Delegate=yes"]
+        properties += ["TasksMax=200", "TimeoutStopSec=20"]
+        unit = [f"--unit={self.unit}", *(f"--property={each}" for each in properties)]
+        run("systemd-run", "--quiet", *unit, PYWEBD, "serve", "--config", config)
+        self.before = self.cgroups(), self.processes()
+
+    def stop(self):
+        run("systemctl", "stop", self.unit)
+        log = self.log()
+        print("", log, sep="\n", end="")
+        self.assertNotIn("Failed with result", log)
+        self.assertFalse(self.cgroup.exists())
+
+    def cgroups(self):
+        return {directory for directory, _, _ in os.walk(self.cgroup)}
+
+    def processes(self):
+        found = set()
+        for directory in self.cgroups():
+            try:
+                found.update(Path(directory, "cgroup.procs").read_text().split())
+            except OSError:  # it went away
+                pass
+        return found
+
+    def log(self):
+        run("journalctl", "--sync")
+        return run("journalctl", f"--unit={self.unit}", "--output=cat")
+
+    def get(self, script):
+        """Status and content of the answer."""
+        try:
+            with urllib.request.urlopen(URL + script, timeout=HANG) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def assert_nothing_left(self):
+        """Where nobody waits for the end of a script, it may come a moment after the answer."""
+        until = time.monotonic() + 5
+        while (self.cgroups(), self.processes()) != self.before and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertEqual((self.cgroups(), self.processes()), self.before)
+
+    def assert_logged(self, *parts):
+        log = self.log()
+        found = any(all(part in line for part in parts) for line in log.splitlines())
+        self.assertTrue(found, f"no line with {parts} in\n{log}")
+
+    def test_systemd_delegates_the_controllers(self):
+        controllers = (self.cgroup / "cgroup.controllers").read_text().split()
+        self.assertLessEqual({"cpu", "memory", "pids"}, set(controllers))
+
+    def test_a_script_has_a_cgroup_with_the_limits_of_the_configuration(self):
+        status, found = self.get("limits")
+        self.assertEqual(status, 200)
+        self.assertEqual(found["cpu.weight"], "50")
+        self.assertEqual(found["memory.max"], str(64 << 20))
+        self.assertEqual(found["memory.swap.max"], "0")
+        self.assertEqual(found["pids.max"], "20")
+        self.assert_nothing_left()
+        self.assertFalse(Path(found["cgroup"]).exists())
+
+    def test_too_much_memory_ends_the_script_and_is_logged(self):
+        status, _ = self.get("memory")
+        self.assertIn(status, (500, 502))
+        self.assert_logged("/cgi-bin/memory", "memory limit 64M")
+        self.assert_nothing_left()
+        self.assertEqual(self.get("limits")[0], 200)
+
+    def test_a_script_never_has_more_tasks_than_it_may(self):
+        with Watch(lambda: len(self.processes() - self.before[1])) as watch:
+            status, found = self.get("tasks")
+        self.assertEqual(status, 200)
+        self.assertEqual(found["refused"], "EAGAIN")
+        self.assertEqual((found["started"], found["tasks"]), (19, 20))
+        self.assertEqual(found["peak"], "20")
+        self.assertLessEqual(watch.most, 20)
+        self.assert_logged("/cgi-bin/tasks", "tasks limit 20")
+        self.assert_nothing_left()
+
+    def test_a_daemon_does_not_outlive_the_request(self):
+        status, found = self.get("daemon")
+        self.assertEqual(status, 200)
+        self.assert_nothing_left()
+        self.assertFalse(Path("/proc", str(found["daemon"])).exists())
+        self.assertFalse(Path(found["cgroup"]).exists())
+
+    def test_no_process_outlives_a_client_that_leaves(self):
+        with urllib.request.urlopen(URL + "endless", timeout=HANG) as response:
+            response.readline()
+            self.assertNotEqual(self.processes(), self.before[1])
+        self.assert_nothing_left()
+
+    def test_a_fork_bomb_is_killed(self):
+        with Watch(lambda: len(self.processes() - self.before[1])) as watch:
+            status, _ = self.get("bomb")
+        self.assertEqual(status, 504)
+        self.assertGreater(watch.most, 10, "it was no fork bomb")
+        self.assert_nothing_left()
+
+
+class Root(Delegated, unittest.TestCase):
+    user = "root"
+
+
+class User(Delegated, unittest.TestCase):
+    user = "nobody"
+
+
+if __name__ == "__main__":
+    PYWEBD = sys.argv.pop(1)
+    os.mkdir("/srv/cgi-bin")
+    for name, text in SCRIPTS.items():
+        path = Path("/srv/cgi-bin", name)
+        path.write_text(BEGINNING + textwrap.dedent(text))
+        path.chmod(0o755)
+    unittest.main(verbosity=2)
