@@ -15,7 +15,7 @@ use crate::{
     cgi::{
         process::LastWords,
         response::ResponseError,
-        wire::{End, Refusal, TooLong},
+        wire::{End, Met, Refusal, TooLong},
     },
     semantics::failure::{Cause, Diagnosis, Failure},
 };
@@ -214,6 +214,17 @@ fn missing_program(name: &str) -> Option<&'static str> {
 fn remedy_for_end(last_words: &LastWords) -> Option<&'static str> {
     let stderr = String::from_utf8_lossy(&last_words.stderr);
     let says = |words: &str| stderr.contains(words);
+    match last_words.met {
+        Some(Met::Memory(_)) => {
+            return Some(
+                "it took more memory than `memory` of its path key says: take less, or raise it",
+            );
+        }
+        Some(Met::Tasks(_)) => {
+            return Some("it started more processes and threads than `tasks` of its path key says");
+        }
+        None => {}
+    }
     if says("No module named 'cgi'") || says("No module named 'cgitb'") {
         return Some(
             "Python 3.13 removed the modules cgi and cgitb: use urllib.parse, or install \
@@ -391,6 +402,7 @@ mod tests {
         for (status, stderr, words) in table {
             let last_words = LastWords {
                 end: Some(End::Status(status)),
+                met: None,
                 stderr: stderr.into(),
             };
             let error = ResponseError::Nothing;

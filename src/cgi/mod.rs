@@ -203,6 +203,7 @@ async fn bad_response(
         Ok(Err(failure)) if *error == ResponseError::Nothing => return failure,
         Ok(Err(_)) | Err(_) => LastWords {
             end: None,
+            met: None,
             stderr: request.pending.last_script_lines(),
         },
     };

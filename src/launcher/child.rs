@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How soon a group is looked at again that is not empty yet.
 const AGAIN: Duration = Duration::from_millis(20);
 
+/// How long the end of a script is not told while the kernel has not ended all that was killed.
+const BURIAL: Duration = Duration::from_secs(5);
+
 /// A script that is not reaped yet, so that its process id and group are its own, or whose control
 /// group is not empty yet. One that is dropped before its end is killed: nothing outlives the
 /// launcher, even one that fails.
@@ -56,7 +59,7 @@ enum Rung {
     Running,
     Terminated { kill_at: Instant },
     Killed,
-    Reaped(Exit),
+    Reaped { exit: Exit, at: Instant },
 }
 
 /// What a script is put into when it starts.
@@ -132,7 +135,7 @@ impl Child {
     pub fn deadline(&self) -> Option<Instant> {
         match self.rung {
             Rung::Terminated { kill_at } => Some(kill_at),
-            Rung::Reaped(_) => Some(Instant::now() + AGAIN),
+            Rung::Reaped { .. } => Some(Instant::now() + AGAIN),
             Rung::Running | Rung::Killed => None,
         }
     }
@@ -161,22 +164,25 @@ impl Child {
             family::end()?;
         }
         self.detach = detach;
-        self.rung = Rung::Reaped(account(&ended, counts.unwrap_or_default(), self.limits));
+        self.rung = Rung::Reaped {
+            exit: account(&ended, counts.unwrap_or_default(), self.limits),
+            at: Instant::now(),
+        };
         Ok(())
     }
 
-    /// How it ended, when nothing of it is left that must not be.
+    /// How it ended, when nothing of it is left that must not be, or the kernel takes long to end that.
     pub fn over(&self) -> Option<Exit> {
-        let Rung::Reaped(exit) = self.rung else {
+        let Rung::Reaped { exit, at } = self.rung else {
             return None;
         };
-        let is_empty = |group: &Group| self.detach || group.remove();
-        self.group.as_ref().is_none_or(is_empty).then_some(exit)
+        let is_over = |group: &Group| self.detach || group.remove() || at.elapsed() >= BURIAL;
+        self.group.as_ref().is_none_or(is_over).then_some(exit)
     }
 
-    /// The control group of what may outlive it.
+    /// The control group of what outlives it.
     pub fn leave(mut self) -> Option<Group> {
-        self.group.take().filter(|_| self.detach)
+        self.group.take().filter(|group| !group.remove())
     }
 
     fn kill(&self) {
@@ -199,7 +205,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if !matches!(self.rung, Rung::Reaped(_)) {
+        if !matches!(self.rung, Rung::Reaped { .. }) {
             self.kill();
         }
     }

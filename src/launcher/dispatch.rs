@@ -49,6 +49,9 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How many connections are accepted before the others have their turn again.
 const ACCEPTED_AT_ONCE: usize = 16;
 
+/// How long a launcher that is told to stop waits for what it has killed already.
+const STOP: Duration = Duration::from_secs(5);
+
 /// The longest text of a configuration's errors that is sent, in bytes.
 pub const MAX_REPORT: usize = 32 * 1024;
 
@@ -69,8 +72,10 @@ pub struct Launcher<L> {
     role: Role,
     /// Copies of the launcher that attend to one script each.
     attendants: Vec<Pid>,
-    /// What scripts have left that may stay.
+    /// What scripts have left that may stay, or that the kernel takes its time with.
     left: Vec<Group>,
+    /// How long it is waited for after the end of all scripts.
+    stop_by: Option<Instant>,
     /// Where messages are received.
     buffer: Vec<u8>,
 }
@@ -135,6 +140,7 @@ where
             role: Role::Launcher,
             attendants: Vec::new(),
             left: Vec::new(),
+            stop_by: None,
             buffer: vec![0; MAX_MESSAGE],
         })
     }
@@ -144,7 +150,7 @@ where
         self.listener.is_some()
             || self.connections.iter().any(|one| one.child.is_some())
             || !self.attendants.is_empty()
-            || !self.left.is_empty()
+            || (!self.left.is_empty() && self.stop_by.is_none_or(|by| Instant::now() < by))
             || (self.role == Role::Attendant && wait::children().is_ok_and(|c| c != Children::None))
     }
 
@@ -215,6 +221,7 @@ where
         children
             .filter_map(Child::deadline)
             .chain(self.accept_after)
+            .chain(self.stop_by)
             .min()
     }
 
@@ -223,6 +230,7 @@ where
         if self.signals.tell_to_stop() && (self.listener.take().is_some() || self.is_attendant()) {
             self.stop()?;
         }
+        let mut has_ended = false;
         while let Children::Ended(pid) = wait::children()? {
             let mut children = self
                 .connections
@@ -230,11 +238,21 @@ where
                 .filter_map(|one| one.child.as_mut());
             if let Some(child) = children.find(|child| child.pid() == pid) {
                 child.end(self.role == Role::Attendant)?;
+                has_ended = true;
             } else {
                 // An attendant, or left behind by a script.
                 wait::reap(pid)?;
                 self.attendants.retain(|attendant| *attendant != pid);
             }
+        }
+        if has_ended && !self.is_attendant() {
+            // What a script has started and let out of its group has come to this process now.
+            let scripts: Vec<_> = self
+                .connections
+                .iter()
+                .filter_map(|one| one.child.as_ref().map(Child::pid))
+                .collect();
+            family::end_strays(|pid| scripts.contains(&pid) || self.attendants.contains(&pid))?;
         }
         Ok(())
     }
@@ -254,6 +272,7 @@ where
         for group in &self.left {
             group.kill()?;
         }
+        self.stop_by = Some(now + STOP);
         if self.is_attendant() && self.connections.iter().all(|one| one.child.is_none()) {
             family::end()?;
         }

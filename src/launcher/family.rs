@@ -2,11 +2,17 @@
 //! a process that does nothing else. It is their subreaper, so that nothing a script does takes a
 //! process out of its family (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 
-use std::{fs, io};
+use std::{fs, io, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sys::wait::{self, Children};
+use crate::{
+    launcher::groups,
+    sys::wait::{self, Children},
+};
+
+/// How soon the children are looked at again after they were killed.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Kills all children of this process and theirs, and returns when there are none. Blocks as long as
 /// the kernel takes for that.
@@ -21,15 +27,43 @@ pub fn end() -> io::Result<()> {
                     // root's rights, and is waited for.
                     let _ = kill_process(child, Signal::KILL);
                 }
-                wait::any()?;
+                // Not for the end of one: the kernel's list may have missed those that came to this
+                // process while it was read.
+                thread::sleep(MOMENT);
             }
         }
     }
 }
 
-/// The children of this process, as `/proc/PID/stat` tells: not every kernel lists them.
+/// Kills the children of this process that no control group holds but should: those of scripts that
+/// have gone out of theirs, as processes of the launcher's own user can. `others` are its own.
+pub fn end_strays(others: impl Fn(Pid) -> bool) -> io::Result<()> {
+    for child in children()? {
+        let number = child.as_raw_nonzero().get().unsigned_abs();
+        if !others(child) && !groups::is_in_script(number) {
+            tracing::warn!(
+                "process {number} has left the control group of its script, and is killed"
+            );
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
+/// The children of this process, which has one thread.
 fn children() -> io::Result<Vec<Pid>> {
-    let this = std::process::id().to_string();
+    let this = std::process::id();
+    match fs::read_to_string(format!("/proc/self/task/{this}/children")) {
+        Ok(list) => {
+            let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+            Ok(pids.filter_map(Pid::from_raw).collect())
+        }
+        Err(_) => children_by_parent(&this.to_string()),
+    }
+}
+
+/// The same where the kernel does not list them (`CONFIG_PROC_CHILDREN`), as `/proc/PID/stat` tells.
+fn children_by_parent(this: &str) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -40,7 +74,7 @@ fn children() -> io::Result<Vec<Pid>> {
         // The second field is a name in parentheses that may have spaces.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        if fields.split_whitespace().nth(1) == Some(&this) {
+        if fields.split_whitespace().nth(1) == Some(this) {
             children.push(pid);
         }
     }

@@ -20,6 +20,8 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -37,6 +39,10 @@ const MAIN: &str = "main";
 
 /// The controllers that limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// How often, and how soon after another, a group is looked at that was killed at the start.
+const CLEARING: u32 = 100;
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// The tree of one launcher.
 #[derive(Debug)]
@@ -159,6 +165,17 @@ impl Groups {
     }
 }
 
+/// Whether a process is in the group of some script, of this launcher or another.
+pub fn is_in_script(process: u32) -> bool {
+    let place = place_of(process).unwrap_or_default();
+    let mut ancestors = place.ancestors().peekable();
+    std::iter::from_fn(|| {
+        let group = ancestors.next()?;
+        Some((group, *ancestors.peek()?))
+    })
+    .any(|(group, parent)| is_of_launcher(parent) && !group.ends_with(MAIN))
+}
+
 impl Drop for Groups {
     fn drop(&mut self) {
         // With `main` in it, which has this process, it is left to the next launcher or to systemd.
@@ -179,12 +196,9 @@ impl Group {
         self.write("cgroup.kill", "1")
     }
 
-    /// Removes the group, if nothing is in it any longer.
+    /// Removes the group, if no process is in it any longer.
     pub fn remove(&self) -> bool {
-        match rustix::fs::rmdir(&self.path) {
-            Ok(()) | Err(Errno::NOENT) => true,
-            Err(_) => false,
-        }
+        remove(&self.path)
     }
 
     /// What the group has counted up to now.
@@ -335,6 +349,21 @@ fn enable(place: &Path, path: &Path, controller: &str) -> bool {
     is_there(place) && (is_there(path) || switch(place).is_ok()) && switch(path).is_ok()
 }
 
+/// Removes a group and those that a script has made in it, if no process is in them.
+fn remove(path: &Path) -> bool {
+    match rustix::fs::rmdir(path) {
+        Ok(()) | Err(Errno::NOENT) => true,
+        // Processes or groups.
+        Err(Errno::BUSY) => {
+            let mut below = directories(path).peekable();
+            below.peek().is_some()
+                && below.all(|group| remove(&group))
+                && rustix::fs::rmdir(path).is_ok()
+        }
+        Err(_) => false,
+    }
+}
+
 /// Ends the scripts of launchers that have ended themselves.
 fn remove_stale(place: &Path) {
     for path in directories(place).filter(|path| is_of_launcher(path)) {
@@ -344,6 +373,7 @@ fn remove_stale(place: &Path) {
         }
         tracing::info!("{} is left of another launcher", path.display());
         clear(&path);
+        // `main` has this process's server, if it had the other's.
         let _ = fs::remove_dir(path);
     }
 }
@@ -351,12 +381,19 @@ fn remove_stale(place: &Path) {
 /// Ends the scripts of a launcher.
 fn clear(path: &Path) {
     for group in directories(path) {
-        // In `main`, the server may be that this launcher works for.
-        if !group.ends_with(MAIN) {
-            let _ = fs::write(group.join("cgroup.kill"), "1");
+        if group.ends_with(MAIN) {
+            // The server may be in it that this launcher works for.
+            let _ = fs::remove_dir(group);
+            continue;
         }
-        // What is killed may need a moment; then it is left to the next launcher.
-        let _ = fs::remove_dir(group);
+        let _ = fs::write(group.join("cgroup.kill"), "1");
+        // What is killed may need a moment. What takes longer is left to the next launcher.
+        for _ in 0..CLEARING {
+            if remove(&group) {
+                break;
+            }
+            thread::sleep(MOMENT);
+        }
     }
 }
 

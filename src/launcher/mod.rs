@@ -84,7 +84,7 @@ pub fn listener_from_stdin() -> io::Result<OwnedFd> {
 /// `parent` is the server.
 pub fn control_groups(parent: Option<u32>) -> Option<Groups> {
     Groups::prepare(parent)
-        .inspect_err(|reason| tracing::debug!("scripts have no control groups: {reason}"))
+        .inspect_err(|reason| tracing::info!("scripts are limited process by process: {reason}"))
         .ok()
 }
 

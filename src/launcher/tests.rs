@@ -8,7 +8,7 @@ use std::{
         fd::BorrowedFd,
         unix::fs::{PermissionsExt, symlink},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
@@ -142,12 +142,8 @@ fn with_site(site: Site) -> Snapshot {
 
 /// Runs a test with attendants and, where there are any, with control groups.
 fn each_way(test: impl Fn(Process)) {
-    static HAS_GROUPS: LazyLock<bool> = LazyLock::new(|| Groups::prepare(None).is_ok());
-    let own = std::process::id();
-    test(Process::start_for(own, false));
-    if *HAS_GROUPS {
-        test(Process::start_for(own, true));
-    }
+    test(Process::start());
+    Process::with_groups().into_iter().for_each(test);
 }
 
 /// A launcher with a site of its own.
@@ -160,6 +156,11 @@ struct Process {
 impl Process {
     fn start() -> Self {
         Self::start_for(std::process::id(), false)
+    }
+
+    fn with_groups() -> Option<Self> {
+        static HAS_GROUPS: LazyLock<bool> = LazyLock::new(|| Groups::prepare(None).is_ok());
+        HAS_GROUPS.then(|| Self::start_for(std::process::id(), true))
     }
 
     fn start_for(parent: u32, groups: bool) -> Self {
@@ -245,6 +246,23 @@ impl Process {
         threads
             .map(|thread| children(thread.unwrap()).unwrap())
             .collect()
+    }
+
+    /// The control groups of scripts.
+    fn groups(&self) -> Vec<PathBuf> {
+        let pid = self.launcher.id();
+        let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let group = group.lines().find_map(|line| line.strip_prefix("0::/"));
+        let (mounts, group) = (
+            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
+            group.unwrap_or(""),
+        );
+        let own = |mount| Path::new(mount).join(group).join(format!("pywebd.{pid}"));
+        let entries = mounts
+            .into_iter()
+            .filter_map(|mount| fs::read_dir(own(mount)).ok());
+        let paths = entries.flatten().flatten().map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     fn open_files(&self) -> usize {
@@ -492,7 +510,7 @@ fn when_the_peer_leaves_the_script_ends_with_what_it_started() {
             running.stdout.read_to_string(&mut String::new()).unwrap(),
             0
         );
-        launcher.until(|| launcher.children().is_empty());
+        launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
     });
 }
 
@@ -502,7 +520,7 @@ fn what_a_script_leaves_behind_in_its_group_ends_with_it() {
         launcher.script("cgi-bin/leave", "#!/bin/sh\nsleep 1000 &\necho $!\n");
         let outcome = launcher.launch("/cgi-bin/leave").finish("");
         assert_eq!(outcome.end, End::Status(0));
-        launcher.until(|| launcher.children().is_empty());
+        launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
     });
 }
 
@@ -523,8 +541,35 @@ fn what_leaves_the_session_of_a_script_ends_with_it_too() {
             running.stdout.read_to_string(&mut String::new()).unwrap(),
             0
         );
-        launcher.until(|| launcher.children().is_empty());
+        launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
     });
+}
+
+#[test]
+fn what_a_script_does_to_its_control_group_does_not_keep_it() {
+    let Some(launcher) = Process::with_groups() else {
+        return;
+    };
+    // One process goes into a group below that of the script, one to where all began.
+    let text = "#!/bin/sh\nfor mount in /sys/fs/cgroup /sys/fs/cgroup/unified; do\n\
+                [ -e $mount/cgroup.controllers ] || continue\n\
+                mkdir -p \"$mount$(sed -n 's/^0:://p' /proc/self/cgroup)/a/b\"\n\
+                sh -c 'echo $$ > $1/a/b/cgroup.procs; echo in; exec sleep 1000' \
+                sh \"$mount$(sed -n 's/^0:://p' /proc/self/cgroup)\" &\n\
+                setsid sh -c 'echo $$ > $1/cgroup.procs; echo out; exec sleep 1000' sh $mount &\n\
+                done\nread line\n";
+    launcher.script("cgi-bin/move", text);
+    let mut running = launcher.launch("/cgi-bin/move");
+    running.started();
+    let mut lines = [running.line(), running.line()];
+    lines.sort();
+    assert_eq!(lines, ["in", "out"]);
+    drop(running.stdin);
+    assert_eq!(
+        running.stdout.read_to_string(&mut String::new()).unwrap(),
+        0
+    );
+    launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
 }
 
 #[test]
@@ -568,7 +613,7 @@ fn a_script_that_forks_on_and_on_is_ended() {
             running.stdout.read_to_string(&mut String::new()).unwrap(),
             0
         );
-        launcher.until(|| launcher.children().is_empty());
+        launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
     });
 }
 
@@ -667,7 +712,7 @@ fn what_the_kernel_does_not_run_is_explained() {
         let refusal = launcher.refusal(&launch("test", "/cgi-bin/", "/cgi-bin/x"));
         assert_eq!(refusal.to_string(), expected);
     }
-    launcher.until(|| launcher.children().is_empty());
+    launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
 }
 
 #[test]
@@ -733,7 +778,11 @@ fn two_hundred_scripts_at_once_leave_nothing_behind() {
             assert!(matches!(receive(socket), Reply::Exited(_)));
         }
         drop(sockets);
-        launcher.until(|| launcher.children().is_empty() && launcher.open_files() == before);
+        launcher.until(|| {
+            launcher.children().is_empty()
+                && launcher.groups().is_empty()
+                && launcher.open_files() == before
+        });
     });
 }
 

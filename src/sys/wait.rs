@@ -58,21 +58,6 @@ pub fn children() -> io::Result<Children> {
     }
 }
 
-/// Waits until a child has ended; it is not reaped.
-pub fn any() -> io::Result<()> {
-    // SAFETY: all zeroes are a valid `siginfo_t`, a C structure of integers and pointers.
-    let mut information: libc::siginfo_t = unsafe { mem::zeroed() };
-    let options = libc::WEXITED | libc::WNOWAIT;
-    // SAFETY: the pointer is to a `siginfo_t` that lives throughout the call.
-    match unsafe { libc::waitid(libc::P_ALL, 0, &raw mut information, options) } {
-        0 => Ok(()),
-        _ => match io::Error::last_os_error() {
-            error if matches!(error.raw_os_error(), Some(libc::ECHILD | libc::EINTR)) => Ok(()),
-            error => Err(error),
-        },
-    }
-}
-
 /// Reaps a child; waits for its end if that is yet to come.
 pub fn reap(child: Pid) -> io::Result<Ended> {
     let mut status = 0;

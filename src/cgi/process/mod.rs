@@ -29,7 +29,7 @@ use crate::{
     cgi::{
         diagnosis,
         queue::Permit,
-        wire::{End, Launch, Reply, Request},
+        wire::{End, Launch, Met, Reply, Request},
     },
     records::{Pending, ScriptUse},
     semantics::failure::Failure,
@@ -70,6 +70,8 @@ pub struct Start<'r> {
 pub struct LastWords {
     /// How it ended; absent if it has not yet, or not by itself.
     pub end: Option<End>,
+    /// A limit that it has met.
+    pub met: Option<Met>,
     /// The end of what it wrote to stderr.
     pub stderr: Vec<u8>,
 }

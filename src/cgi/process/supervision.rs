@@ -94,6 +94,7 @@ impl Supervision {
         self.tell(match exit {
             Ok(exit) => Ok(LastWords {
                 end: (!self.is_killed).then_some(exit.end),
+                met: exit.met,
                 stderr,
             }),
             Err(error) => Err(lost_launcher(&error)),
