@@ -4,8 +4,10 @@ Each test starts it as root and as a user, in a unit with `Delegate=yes`. After 
 of the tree, directories and processes, has to be what it was before.
 """
 
+import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -92,6 +94,12 @@ SCRIPTS = {
             os.setsid()
         answer()
         time.sleep(1000)
+    """,
+    "nested": """
+        os.makedirs(f"{cgroup}/a/b")
+        with open(f"{cgroup}/a/b/cgroup.procs", "w") as file:
+            file.write("0")
+        answer()
     """,
     "bomb": """
         while True:
@@ -236,6 +244,26 @@ class Delegated:
             response.readline()
             self.assertNotEqual(self.processes(), self.before[1])
         self.assert_nothing_left()
+
+    def test_cgroups_of_a_script_go_with_it(self):
+        # The user of the launcher may make some in what is his.
+        self.assertEqual(self.get("nested")[0], 200)
+        self.assert_nothing_left()
+
+    def test_a_launcher_that_is_killed_leaves_nothing(self):
+        server = run("systemctl", "show", "--value", "--property=MainPID", self.unit).strip()
+        (launcher,) = self.before[1] - {server}
+        with urllib.request.urlopen(URL + "endless", timeout=HANG) as response:
+            content = json.loads(response.readline())
+            os.kill(int(launcher), signal.SIGKILL)
+            with self.assertRaises(http.client.IncompleteRead):
+                response.read()
+        self.assertEqual(self.get("limits")[0], 200)
+        left = Path(content["cgroup"]).parent
+        until = time.monotonic() + 5
+        while left.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertFalse(left.exists())
 
     def test_a_fork_bomb_is_killed(self):
         with Watch(lambda: len(self.processes() - self.before[1])) as watch:
