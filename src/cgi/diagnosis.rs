@@ -14,7 +14,7 @@ use rustix::{io::Errno, process::Signal};
 use crate::{
     cgi::{
         process::LastWords,
-        response::ResponseError,
+        response::{NO_COLON, ResponseError},
         wire::{End, Met, Refusal, TooLong},
     },
     semantics::failure::{Cause, Diagnosis, Failure},
@@ -267,6 +267,7 @@ fn remedy_for_signal(signal: i32) -> &'static str {
         Some(
             Signal::ABORT | Signal::BUS | Signal::FPE | Signal::ILL | Signal::SEGV | Signal::SYS,
         ) => "it crashed: a program or a library that it uses has a bug, or is of another version",
+        Some(Signal::TERM) => "somebody sent it this signal, as the launcher does when it is ended",
         _ => "somebody sent it this signal",
     }
 }
@@ -296,6 +297,9 @@ fn program_env_misses(line: &str) -> Option<&str> {
 /// What the output itself says.
 fn remedy_for_output(error: &ResponseError, output: &[u8]) -> Option<&'static str> {
     match error {
+        ResponseError::BadLine { rule, .. } if *rule != NO_COLON => {
+            Some("the words in parentheses say what such a line must be")
+        }
         ResponseError::BadLine { number: 1, .. } if output.starts_with(b"<") => {
             Some("before the page it must write Content-Type: text/html and an empty line")
         }
@@ -418,7 +422,7 @@ mod tests {
         let line = |number| ResponseError::BadLine {
             number,
             line: "…".into(),
-            rule: "there is no colon",
+            rule: NO_COLON,
         };
         let table = [
             (line(1), "<html>\n", "before the page"),

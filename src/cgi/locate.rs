@@ -105,6 +105,7 @@ fn index_of(
     wait: Wait,
 ) -> Result<Option<Script>, LocateError> {
     let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+    let mut no_script = None;
     for index in index {
         let name = [directory, b"/", index.as_bytes()].concat();
         let metadata = match look(place, &name, wait) {
@@ -115,16 +116,21 @@ fn index_of(
             Err(error) => return Err(error),
         };
         let file = place.absolute(&name);
-        if check_executable(metadata.kind, &metadata, &file).is_ok() {
-            return Ok(Some(Script {
-                name: name.into(),
-                path_info: Box::default(),
-                file,
-                metadata,
-            }));
+        match check_executable(metadata.kind, &metadata, &file) {
+            Ok(()) => {
+                return Ok(Some(Script {
+                    name: name.into(),
+                    path_info: Box::default(),
+                    file,
+                    metadata,
+                }));
+            }
+            Err(error) => {
+                no_script.get_or_insert(error);
+            }
         }
     }
-    Ok(None)
+    no_script.map_or(Ok(None), Err)
 }
 
 /// The one program, by the key's name, whatever follows it.

@@ -109,6 +109,7 @@ where
     // Before it takes a place that others wait for.
     let is_spooled = request.options.spool && has_no_length(&request.head.headers);
     let spooled = if is_spooled {
+        let _place = queue.spooling()?;
         Some(spool(&mut content).await?)
     } else {
         None

@@ -18,7 +18,7 @@ use std::{
 };
 
 use http::StatusCode;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::semantics::failure::{Cause, Failure};
 
@@ -49,6 +49,7 @@ pub struct Queue {
     max_running: usize,
     max_queued: usize,
     line: Arc<Mutex<Line>>,
+    spooling: Semaphore,
 }
 
 /// The right to run one script, until it is dropped.
@@ -65,7 +66,14 @@ impl Queue {
             max_running,
             max_queued,
             line: Arc::default(),
+            spooling: Semaphore::new(max_running.min(Semaphore::MAX_PERMITS)),
         }
+    }
+
+    /// The right to take in content before a script starts, for as many requests as may run scripts:
+    /// more would fill the disk before anything is done about them. Fails with 503.
+    pub fn spooling(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.spooling.try_acquire().map_err(|_| self.refusal())
     }
 
     /// The limits: running, queued.

@@ -106,6 +106,9 @@ pub struct Parser {
     parts: Parts,
 }
 
+/// The rule that a line breaks which is no field at all.
+pub const NO_COLON: &str = "there is no colon";
+
 /// What the lines so far have said.
 #[derive(Debug, Default)]
 struct Parts {
@@ -225,7 +228,7 @@ impl Parts {
     /// `name: value`
     fn field_line(&mut self, line: &[u8]) -> Result<(), Rule> {
         let colon = line.iter().position(|&byte| byte == b':');
-        let (name, value) = line.split_at(colon.ok_or("there is no colon")?);
+        let (name, value) = line.split_at(colon.ok_or(NO_COLON)?);
         let name = HeaderName::from_bytes(name).map_err(|_| "the name is no token")?;
         let value = HeaderValue::from_bytes(value[1..].trim_ascii())
             .map_err(|_| "the value has a control character")?;

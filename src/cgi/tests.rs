@@ -279,7 +279,6 @@ const METADATA: Metadata = Metadata {
     links: 1,
     permissions: 0o755,
     uid: 0,
-    gid: 0,
 };
 
 fn response(outcome: Outcome) -> Response<Body> {

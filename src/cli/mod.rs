@@ -63,7 +63,19 @@ pub fn main() -> ExitCode {
     run(arguments.verb).into()
 }
 
+/// Keeps processes of the same user, as scripts may be, from this one's memory and environment
+/// (prctl(2), `PR_SET_DUMPABLE`).
+fn close_to_others() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("pywebd: scripts may look into this process: {error}");
+    }
+}
+
 fn run(verb: Option<Verb>) -> Exit {
+    if matches!(verb, None | Some(Verb::Serve(_) | Verb::Launcher(_))) {
+        close_to_others();
+    }
     match verb {
         None => serve::demonstrate(),
         Some(Verb::Serve(what)) => serve::serve(&what),

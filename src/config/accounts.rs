@@ -16,7 +16,12 @@ pub(super) fn account(name: &str) -> Result<Account, Mistake> {
         .map_err(|error| Mistake::new(format!("user {name:?} cannot be looked up: {error}")))?;
     let Some(user) = found else {
         let mistake = Mistake::new(format!("there is no user {name:?}"));
-        return Err(mistake.help(format!("adduser --system --group {name}")));
+        let is_name = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+        return Err(mistake.help(if is_name {
+            format!("adduser --system --group {name}")
+        } else {
+            "write the name of a user of this machine".to_owned()
+        }));
     };
     let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
     if uid < LEAST_ID || gid < LEAST_ID {

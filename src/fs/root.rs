@@ -90,8 +90,6 @@ pub struct Metadata {
     pub permissions: u32,
     /// Owner.
     pub uid: u32,
-    /// Owning group.
-    pub gid: u32,
 }
 
 /// What tells one content of an open file from another.
@@ -298,7 +296,6 @@ impl From<Stat> for Metadata {
             links: stat.st_nlink,
             permissions: stat.st_mode & 0o7777,
             uid: stat.st_uid,
-            gid: stat.st_gid,
         }
     }
 }

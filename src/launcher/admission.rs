@@ -40,14 +40,16 @@ pub struct Admitted<'s> {
     pub directory: OwnedFd,
     /// Its environment.
     pub environment: Vec<CString>,
-    /// What it may take, and as whom it runs.
+    /// What it may take.
     pub confinement: &'s Confinement,
+    /// The user to become, where the launcher is not that user already.
+    pub account: Option<&'s Account>,
 }
 
 /// Decides about a request to launch.
 ///
 /// 1. The site and the path key exist, and the key maps programs.
-/// 2. The script's own path is of the same key: no other one denies it or sends it elsewhere.
+/// 2. The script's own path is of that key: no other one denies it or sends it elsewhere.
 /// 3. It is found, and nothing of its name is left over.
 /// 4. It passes the [`checks`]. Whether it can be executed is for the kernel to say, when it is.
 /// 5. Its environment is one.
@@ -60,14 +62,15 @@ pub fn admit<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<Admitted<'s>
             "{name} is the script of that path"
         )));
     }
+    let account = options.confinement.account.as_ref();
+    let account = account.filter(|account| rustix::process::geteuid().as_raw() != account.uid);
+    account.map_or(Ok(()), check_privilege)?;
     let (path, directory) = open_directory(&script, &options.programs)?;
     for (_, verdict) in checks(&script, options, (&path, &directory.metadata)) {
         verdict.map_err(Refusal::Unsafe)?;
     }
-    if let Some(account) = &options.confinement.account {
-        check_privilege(account)?;
-    }
     Ok(Admitted {
+        account,
         arguments: arguments(&script, &options.programs)
             .into_iter()
             .map(c_string)
@@ -80,10 +83,7 @@ pub fn admit<'s>(snapshot: &'s Snapshot, launch: &Launch) -> Result<Admitted<'s>
 
 /// To run something as another user takes what only root's processes have.
 fn check_privilege(account: &Account) -> Result<(), Refusal> {
-    if rustix::process::geteuid().as_raw() == account.uid {
-        return Ok(());
-    }
-    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
     let own = rustix::thread::capabilities(None);
     if own.is_ok_and(|sets| sets.effective.contains(needed)) {
         return Ok(());

@@ -3,14 +3,17 @@
 //!
 //! `pywebd explain` shows the same list.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     cgi::{Account, Confinement, Options, Programs, locate::Script},
     fs::{Kind, Metadata},
     launcher::{
         admission::{arguments, open_directory},
-        interpreter::{beginning, missing_interpreter},
+        interpreter::{beginning, objection},
     },
 };
 
@@ -43,9 +46,8 @@ pub struct Examined {
 /// Looks at a script as the launcher does, and at what the kernel will say.
 pub fn examine(script: &Script, options: &Options) -> Examined {
     let arguments = arguments(script, &options.programs);
-    let program = beginning(Path::new(arguments[0]));
-    let line = program.and_then(|bytes| missing_interpreter(&bytes));
-    let line = line.map_or(Ok(()), |refusal| Err(refusal.to_string()));
+    let line = beginning(Path::new(arguments[0])).and_then(|bytes| objection(&bytes));
+    let line = line.map_or(Ok(()), Err);
     let (directory, mut checks) = match open_directory(script, &options.programs) {
         Ok((path, opened)) => {
             let checks = checks(script, options, (&path, &opened.metadata)).collect();
@@ -57,7 +59,10 @@ pub fn examine(script: &Script, options: &Options) -> Examined {
             (parent.to_owned(), vec![check])
         }
     };
-    checks.push(("its #! line", line));
+    checks.push(("what runs it", line));
+    if let Some(account) = &options.confinement.account {
+        checks.push(("whether its user can read it", check_reach(script, account)));
+    }
     Examined {
         arguments: arguments
             .iter()
@@ -143,6 +148,33 @@ fn check_interpreter(file: &Path) -> Result<(), String> {
     }
     if metadata.permissions & OTHERS_WRITE != 0 {
         return Err(format!("interpreter {name} can be written by others"));
+    }
+    Ok(())
+}
+
+/// Whether the permission bits let a user read a script, which an interpreter must, and come to it.
+fn check_reach(script: &Script, account: &Account) -> Result<(), String> {
+    let may = |path: &Path, bit: u32| {
+        let Ok(metadata) = std::fs::metadata(path) else {
+            return false;
+        };
+        let shift = if metadata.uid() == account.uid {
+            6
+        } else if account.groups.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        metadata.mode() >> shift & bit == bit
+    };
+    let closed = script.file.ancestors().skip(1).find(|path| !may(path, 0o1));
+    if let Some(directory) = closed {
+        let directory = directory.display();
+        return Err(format!("it may not enter {directory}: run chmod +x"));
+    }
+    let is_script = beginning(&script.file).is_some_and(|bytes| bytes.starts_with(b"#!"));
+    if is_script && !may(&script.file, 0o4) {
+        return Err("it may not: run chmod +r, or let it belong to the user".into());
     }
     Ok(())
 }

@@ -14,13 +14,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
-    cgi::{
-        Account, Confinement,
-        wire::{End, Exit, Met, Refusal},
-    },
+    cgi::wire::{End, Exit, Met, Refusal},
     launcher::{
         admission::Admitted,
-        family,
         groups::{Counts, Group, Groups},
         interpreter,
         limits::limits,
@@ -60,14 +56,7 @@ enum Rung {
     Terminated { kill_at: Instant },
     Killed,
     Reaped { exit: Exit, at: Instant },
-}
-
-/// What a script is put into when it starts.
-pub struct Place<'l> {
-    /// The name of its site.
-    pub site: &'l str,
-    /// The launcher's control groups, where there are any.
-    pub groups: Option<&'l mut Groups>,
+    Disowned,
 }
 
 impl Child {
@@ -77,26 +66,26 @@ impl Child {
         spawner: &mut Spawner,
         admitted: &Admitted<'_>,
         streams: &[OwnedFd; 3],
-        place: Place<'_>,
+        (groups, name): (Option<&Groups>, &str),
     ) -> Result<Self, Refusal> {
         let confinement = admitted.confinement;
-        let limits = limits(confinement, place.groups.as_deref());
-        let group = place
-            .groups
-            .map(|groups| groups.make(place.site, confinement));
+        let limits = limits(confinement, groups);
+        let group = groups.map(|groups| groups.make(name, confinement));
         let group = group
             .transpose()
             .map_err(|error| Refusal::system("cgroup", &error))?;
-        let entrance = group.as_ref().map(Group::entrance).transpose();
-        let entrance = entrance.map_err(|error| Refusal::system("cgroup.procs", &error))?;
         let program = Program {
             arguments: &admitted.arguments,
             environment: &admitted.environment,
             directory: admitted.directory.as_fd(),
             streams: streams.each_ref().map(AsFd::as_fd),
             limits: &limits,
-            group: entrance.as_ref().map(AsFd::as_fd),
-            identity: identity(confinement),
+            group: group.as_ref().map(Group::directory),
+            identity: admitted.account.map(|account| Identity {
+                uid: account.uid,
+                gid: account.gid,
+                groups: &account.groups,
+            }),
             keeps_rights: confinement.setuid,
         };
         match spawner.spawn(program) {
@@ -136,7 +125,7 @@ impl Child {
         match self.rung {
             Rung::Terminated { kill_at } => Some(kill_at),
             Rung::Reaped { .. } => Some(Instant::now() + AGAIN),
-            Rung::Running | Rung::Killed => None,
+            Rung::Running | Rung::Killed | Rung::Disowned => None,
         }
     }
 
@@ -150,25 +139,26 @@ impl Child {
         }
     }
 
-    /// The script has ended: kills what it has left behind, unless that may stay, and reaps it. An
-    /// attendant has no other children, so whatever is left of those was the script's too.
-    pub fn end(&mut self, is_attended: bool) -> io::Result<()> {
-        let detach = self.detach && self.rung == Rung::Running;
+    /// The script has ended: kills what it has left behind, unless that may stay, and reaps it. Tells
+    /// whether something may stay.
+    pub fn end(&mut self) -> io::Result<bool> {
+        self.detach &= self.rung == Rung::Running;
         // It counts as long as it is there.
         let counts = self.group.as_ref().map(Group::counts);
-        if !detach {
+        if !self.detach {
             self.kill();
         }
         let ended = wait::reap(self.pid)?;
-        if is_attended && !detach {
-            family::end()?;
-        }
-        self.detach = detach;
         self.rung = Rung::Reaped {
-            exit: account(&ended, counts.unwrap_or_default(), self.limits),
+            exit: exit(&ended, counts.unwrap_or_default(), self.limits),
             at: Instant::now(),
         };
-        Ok(())
+        Ok(self.detach)
+    }
+
+    /// Forgets it in a copy of the launcher: it is the original's.
+    pub fn disown(&mut self) {
+        self.rung = Rung::Disowned;
     }
 
     /// How it ended, when nothing of it is left that must not be, or the kernel takes long to end that.
@@ -176,8 +166,8 @@ impl Child {
         let Rung::Reaped { exit, at } = self.rung else {
             return None;
         };
-        let is_over = |group: &Group| self.detach || group.remove() || at.elapsed() >= BURIAL;
-        self.group.as_ref().is_none_or(is_over).then_some(exit)
+        let is_gone = || self.group.as_ref().is_none_or(Group::remove);
+        (self.detach || is_gone() || at.elapsed() >= BURIAL).then_some(exit)
     }
 
     /// The control group of what outlives it.
@@ -188,11 +178,8 @@ impl Child {
     fn kill(&self) {
         self.signal(Signal::KILL);
         // An empty one is gone, and then there is nothing to kill.
-        if let Some(group) = &self.group
-            && !group.remove()
-            && let Err(error) = group.kill()
-        {
-            tracing::error!("a script's control group cannot be killed: {error}");
+        if let Some(group) = self.group.as_ref().filter(|group| !group.remove()) {
+            group.end();
         }
     }
 
@@ -205,7 +192,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if !matches!(self.rung, Rung::Reaped { .. }) {
+        if !matches!(self.rung, Rung::Reaped { .. } | Rung::Disowned) {
             self.kill();
         }
     }
@@ -213,7 +200,7 @@ impl Drop for Child {
 
 /// What a script took: its own and that of children it waited for, as the kernel told; and what its
 /// group has counted, where that is more, for one that was killed has waited for nobody.
-fn account(ended: &Ended, counts: Counts, (memory, tasks): (u64, u32)) -> Exit {
+fn exit(ended: &Ended, counts: Counts, (memory, tasks): (u64, u32)) -> Exit {
     let end = match ended.how {
         How::Status(status) => End::Status(status),
         How::Signal(signal) => End::Signal(signal),
@@ -237,16 +224,4 @@ fn account(ended: &Ended, counts: Counts, (memory, tasks): (u64, u32)) -> Exit {
         },
         met,
     }
-}
-
-/// The user to become; none where the launcher is that user already.
-fn identity(confinement: &Confinement) -> Option<Identity<'_>> {
-    let Account {
-        uid, gid, groups, ..
-    } = confinement.account.as_ref()?;
-    (rustix::process::geteuid().as_raw() != *uid).then_some(Identity {
-        uid: *uid,
-        gid: *gid,
-        groups,
-    })
 }

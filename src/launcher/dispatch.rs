@@ -13,7 +13,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Resource, Signal, kill_process},
+    process::{Pid, Resource, Signal},
 };
 
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
     launcher::{
         StartError, admission,
         admission::Admitted,
-        child::{Child, Place},
+        attendants::Attendants,
+        child::Child,
         connection::Connection,
         end_with, family,
         groups::{Group, Groups},
@@ -49,8 +50,11 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How many connections are accepted before the others have their turn again.
 const ACCEPTED_AT_ONCE: usize = 16;
 
-/// How long a launcher that is told to stop waits for what it has killed already.
+/// How long a launcher that is told to stop waits for scripts to end and for what it has killed.
 const STOP: Duration = Duration::from_secs(5);
+
+/// How long the end of what was killed is waited for, where nothing else is to be done.
+const LAST: Duration = Duration::from_secs(2);
 
 /// The longest text of a configuration's errors that is sent, in bytes.
 pub const MAX_REPORT: usize = 32 * 1024;
@@ -70,11 +74,12 @@ pub struct Launcher<L> {
     spawner: Spawner,
     groups: Option<Groups>,
     role: Role,
-    /// Copies of the launcher that attend to one script each.
-    attendants: Vec<Pid>,
+    attendants: Attendants,
+    /// How many scripts were to be started.
+    launches: u64,
     /// What scripts have left that may stay, or that the kernel takes its time with.
     left: Vec<Group>,
-    /// How long it is waited for after the end of all scripts.
+    /// Set when it was told to stop: when it has waited long enough.
     stop_by: Option<Instant>,
     /// Where messages are received.
     buffer: Vec<u8>,
@@ -138,7 +143,8 @@ where
             spawner,
             groups,
             role: Role::Launcher,
-            attendants: Vec::new(),
+            attendants: Attendants::default(),
+            launches: 0,
             left: Vec::new(),
             stop_by: None,
             buffer: vec![0; MAX_MESSAGE],
@@ -147,11 +153,22 @@ where
 
     /// Whether more may come: it was not told to stop, or scripts are still ending.
     pub fn has_work(&self) -> bool {
+        let is_late = self.stop_by.is_some_and(|by| by <= Instant::now());
+        let is_busy = || {
+            self.connections.iter().any(|one| one.child.is_some())
+                || self.attendants.count() > 0
+                || !self.left.is_empty()
+        };
+        // What a script has left to an attendant may stay.
+        let has_children = || wait::children().is_ok_and(|children| children != Children::None);
         self.listener.is_some()
-            || self.connections.iter().any(|one| one.child.is_some())
-            || !self.attendants.is_empty()
-            || (!self.left.is_empty() && self.stop_by.is_none_or(|by| Instant::now() < by))
-            || (self.role == Role::Attendant && wait::children().is_ok_and(|c| c != Children::None))
+            || (!is_late && (is_busy() || (self.is_attendant() && has_children())))
+    }
+
+    /// Ends what is left when it was waited for long enough.
+    pub fn finish(self) -> io::Result<()> {
+        self.attendants.signal(Signal::KILL);
+        family::end(Instant::now() + LAST)
     }
 
     /// Waits for events and deals with them.
@@ -161,11 +178,15 @@ where
             match event {
                 Event::Signal => self.heed_signals()?,
                 Event::Accept => self.accept(),
-                Event::Message(index) => self.hear(index),
-            }
-            if self.role != role {
-                // The other events are those of the original.
-                break;
+                Event::Message(index) => {
+                    self.hear(index);
+                    if self.role != role {
+                        // The other events are those of the original.
+                        break;
+                    }
+                    // Many may want a script at once, and an end is not to wait for all of them.
+                    self.heed_signals()?;
+                }
             }
         }
         self.bury();
@@ -198,8 +219,7 @@ where
                 fds.push(PollFd::new(peer, PollFlags::IN));
             }
         }
-        let has_room = self.connections.len() < self.max_connections;
-        if let (Some(listener), true, None) = (&self.listener, has_room, self.accept_after) {
+        if let (Some(listener), 1.., None) = (&self.listener, self.room(), self.accept_after) {
             events.push(Event::Accept);
             fds.push(PollFd::new(listener, PollFlags::IN));
         }
@@ -227,54 +247,68 @@ where
 
     fn heed_signals(&mut self) -> io::Result<()> {
         self.signals.drain();
-        if self.signals.tell_to_stop() && (self.listener.take().is_some() || self.is_attendant()) {
+        if self.signals.tell_to_stop() && self.stop_by.is_none() {
             self.stop()?;
         }
-        let mut has_ended = false;
+        self.attendants.resume();
+        let mut has_reaped = false;
         while let Children::Ended(pid) = wait::children()? {
-            let mut children = self
-                .connections
-                .iter_mut()
-                .filter_map(|one| one.child.as_mut());
-            if let Some(child) = children.find(|child| child.pid() == pid) {
-                child.end(self.role == Role::Attendant)?;
-                has_ended = true;
-            } else {
-                // An attendant, or left behind by a script.
-                wait::reap(pid)?;
-                self.attendants.retain(|attendant| *attendant != pid);
-            }
+            self.reap(pid)?;
+            has_reaped = true;
         }
-        if has_ended && !self.is_attendant() {
-            // What a script has started and let out of its group has come to this process now.
-            let scripts: Vec<_> = self
-                .connections
-                .iter()
-                .filter_map(|one| one.child.as_ref().map(Child::pid))
-                .collect();
-            family::end_strays(|pid| scripts.contains(&pid) || self.attendants.contains(&pid))?;
+        if has_reaped && !self.is_attendant() {
+            // What is nobody's now has come to this process: of a script that has let it out of its
+            // group, or that has ended its attendant.
+            let own = |pid| self.attendants.has(pid) || self.scripts().any(|one| one.pid() == pid);
+            family::end_strays(own)?;
+        }
+        self.bury();
+        Ok(())
+    }
+
+    fn reap(&mut self, pid: Pid) -> io::Result<()> {
+        let mut children = self.connections.iter_mut();
+        let script = children.find_map(|one| one.child.as_mut().filter(|one| one.pid() == pid));
+        if let Some(script) = script {
+            let may_stay = script.end()?;
+            if self.is_attendant() && !may_stay {
+                // An attendant has no other children, so all of them are the script's.
+                family::end(Instant::now() + LAST)?;
+            }
+            return Ok(());
+        }
+        wait::reap(pid)?;
+        let group = self.attendants.remove(pid);
+        let find = |name: String| self.groups.as_ref()?.find(&name);
+        if let Some(group) = group.and_then(find) {
+            // It has ended before its script.
+            group.end();
+            self.left.push(group);
         }
         Ok(())
     }
 
-    /// Ends every script.
+    fn scripts(&self) -> impl Iterator<Item = &Child> {
+        self.connections.iter().filter_map(|one| one.child.as_ref())
+    }
+
+    /// Takes no more requests, and ends every script.
     fn stop(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        let children = self
+        self.listener = None;
+        self.stop_by = Some(now + STOP);
+        for child in self
             .connections
             .iter_mut()
-            .filter_map(|one| one.child.as_mut());
-        children.for_each(|child| child.terminate(now));
-        for attendant in &self.attendants {
-            // It ends its script as this process does.
-            let _ = kill_process(*attendant, Signal::TERM);
+            .filter_map(|one| one.child.as_mut())
+        {
+            child.terminate(now);
         }
-        for group in &self.left {
-            group.kill()?;
-        }
-        self.stop_by = Some(now + STOP);
-        if self.is_attendant() && self.connections.iter().all(|one| one.child.is_none()) {
-            family::end()?;
+        // Each ends its script as this process does.
+        self.attendants.signal(Signal::TERM);
+        self.left.iter().for_each(Group::end);
+        if self.is_attendant() && self.scripts().next().is_none() {
+            family::end(now + LAST)?;
         }
         Ok(())
     }
@@ -296,8 +330,14 @@ where
         self.role == Role::Attendant
     }
 
+    /// How many more connections there may be.
+    fn room(&self) -> usize {
+        let taken = self.connections.len() + self.attendants.count();
+        self.max_connections.saturating_sub(taken)
+    }
+
     fn accept(&mut self) {
-        for _ in 0..ACCEPTED_AT_ONCE.min(self.max_connections - self.connections.len()) {
+        for _ in 0..ACCEPTED_AT_ONCE.min(self.room()) {
             let Some(listener) = &self.listener else {
                 return;
             };
@@ -321,7 +361,8 @@ where
         if self.peers == Peers::Any || is_own() {
             self.connections.push(Connection::new(peer));
         } else {
-            tracing::warn!("a process of user id {uid} asked the launcher and was turned away");
+            // Every user of the machine can connect, as often as they like.
+            tracing::debug!("a process of user id {uid} asked the launcher and was turned away");
         }
     }
 
@@ -393,38 +434,45 @@ where
         admitted: &Admitted<'_>,
         streams: &[OwnedFd; 3],
     ) -> Option<Result<Child, Refusal>> {
-        if self.groups.is_none() || admitted.confinement.account.is_some() {
-            match self.attend(index) {
-                Ok(true) => {}
-                Ok(false) => return None,
+        self.launches += 1;
+        let name = format!("{}.{}", launch.site, self.launches);
+        if self.groups.is_none() || admitted.account.is_some() {
+            let launcher = std::process::id();
+            match fork() {
+                Ok(Some(attendant)) => {
+                    self.attendants.add(attendant, name);
+                    self.connections[index].peer = None;
+                    return None;
+                }
+                Ok(None) => {
+                    if let Err(error) = self.become_attendant(launcher, index) {
+                        return Some(Err(Refusal::system("attendant", &error)));
+                    }
+                }
                 Err(error) => return Some(Err(Refusal::system("fork", &error))),
             }
         }
-        let place = Place {
-            site: &launch.site,
-            groups: self.groups.as_mut(),
-        };
-        Some(Child::start(&mut self.spawner, admitted, streams, place))
+        let group = (self.groups.as_ref(), &*name);
+        Some(Child::start(&mut self.spawner, admitted, streams, group))
     }
 
-    /// Hands a connection over to a copy of this process. Answers whether this is the copy.
-    fn attend(&mut self, index: usize) -> io::Result<bool> {
-        let launcher = std::process::id();
-        if let Some(attendant) = fork()? {
-            self.attendants.push(attendant);
-            self.connections[index].peer = None;
-            return Ok(false);
-        }
-        let own = self.connections.swap_remove(index);
-        self.connections = vec![own];
+    /// In a copy of the launcher: goes on with this connection alone.
+    fn become_attendant(&mut self, launcher: u32, index: usize) -> io::Result<()> {
         self.role = Role::Attendant;
+        let own = self.connections.swap_remove(index);
+        for other in &mut self.connections {
+            if let Some(child) = &mut other.child {
+                child.disown();
+            }
+        }
+        self.connections = vec![own];
         self.listener = None;
-        self.attendants.clear();
+        self.attendants = Attendants::default();
         self.left.clear();
         self.signals.renew()?;
         end_with(launcher).map_err(io::Error::other)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(true)
+        Ok(())
     }
 
     /// Reads the configuration again. One with errors changes nothing.

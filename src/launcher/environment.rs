@@ -130,7 +130,6 @@ mod tests {
                 links: 1,
                 permissions: 0o755,
                 uid: 0,
-                gid: 0,
             },
         };
         let given = given

@@ -2,7 +2,10 @@
 //! a process that does nothing else. It is their subreaper, so that nothing a script does takes a
 //! process out of its family (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 
-use std::{fs, io, thread, time::Duration};
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,10 +17,10 @@ use crate::{
 /// How soon the children are looked at again after they were killed.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Kills all children of this process and theirs, and returns when there are none. Blocks as long as
-/// the kernel takes for that.
-pub fn end() -> io::Result<()> {
-    loop {
+/// Kills all children of this process and theirs, and returns when there are none, or when the time is
+/// over: the kernel may take long for one that waits for a disk.
+pub fn end(by: Instant) -> io::Result<()> {
+    while Instant::now() < by {
         match wait::children()? {
             Children::None => return Ok(()),
             Children::Ended(pid) => drop(wait::reap(pid)?),
@@ -33,17 +36,16 @@ pub fn end() -> io::Result<()> {
             }
         }
     }
+    Ok(())
 }
 
-/// Kills the children of this process that no control group holds but should: those of scripts that
-/// have gone out of theirs, as processes of the launcher's own user can. `others` are its own.
-pub fn end_strays(others: impl Fn(Pid) -> bool) -> io::Result<()> {
+/// Kills the children of this process that are not its own and that no control group of a script holds.
+/// A process of the launcher's own user can go out of its group, or end its attendant.
+pub fn end_strays(is_own: impl Fn(Pid) -> bool) -> io::Result<()> {
     for child in children()? {
         let number = child.as_raw_nonzero().get().unsigned_abs();
-        if !others(child) && !groups::is_in_script(number) {
-            tracing::warn!(
-                "process {number} has left the control group of its script, and is killed"
-            );
+        if !is_own(child) && !groups::is_in_script(number) {
+            tracing::warn!("process {number} has got away from its script, and is killed");
             let _ = kill_process(child, Signal::KILL);
         }
     }

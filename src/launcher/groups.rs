@@ -18,7 +18,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -52,7 +52,6 @@ pub struct Groups {
     path: PathBuf,
     directory: OwnedFd,
     controllers: HashSet<&'static str>,
-    made: u64,
     /// The launcher, which a copy of it is not.
     owner: u32,
 }
@@ -98,7 +97,6 @@ impl Groups {
             path,
             directory,
             controllers: HashSet::new(),
-            made: 0,
             owner: std::process::id(),
         };
         // What was made is removed when it is dropped.
@@ -119,19 +117,36 @@ impl Groups {
         self.controllers.contains(controller)
     }
 
-    /// The group for one script, with its limits.
-    pub fn make(&mut self, site: &str, limits: &Confinement) -> io::Result<Group> {
-        self.made += 1;
-        let name = format!("{site}.{}", self.made);
-        rustix::fs::mkdirat(&self.directory, &name, Mode::from_raw_mode(0o755))?;
-        let path = self.path.join(&name);
-        let directory = open(&path)?;
-        let holds = (self.has("memory"), self.has("pids"));
+    /// The group for a script, with its limits.
+    pub fn make(&self, name: &str, limits: &Confinement) -> io::Result<Group> {
+        rustix::fs::mkdirat(&self.directory, name, Mode::from_raw_mode(0o755))?;
+        let path = self.path.join(name);
         let group = Group {
+            directory: open(&path)?,
+            path,
+            holds: (self.has("memory"), self.has("pids")),
+        };
+        match self.limit(&group, limits) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// The group of a script whose attendant has ended, if it is still there.
+    pub fn find(&self, name: &str) -> Option<Group> {
+        let path = self.path.join(name);
+        let directory = open(&path).ok()?;
+        Some(Group {
             path,
             directory,
-            holds,
-        };
+            holds: (false, false),
+        })
+    }
+
+    fn limit(&self, group: &Group, limits: &Confinement) -> io::Result<()> {
         if self.has("memory") {
             group.write("memory.max", &limits.memory.to_string())?;
             // All of the script or nothing: half of it would hang.
@@ -145,7 +160,7 @@ impl Groups {
         if self.has("cpu") {
             group.write("cpu.weight", &limits.cpu_weight.to_string())?;
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Leaves D without the launcher's processes.
@@ -186,14 +201,19 @@ impl Drop for Groups {
 }
 
 impl Group {
-    /// What a process writes itself into to be in the group.
-    pub fn entrance(&self) -> io::Result<OwnedFd> {
-        self.open("cgroup.procs", OFlags::WRONLY)
+    /// Its directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// Kills all that is in the group, at once.
-    pub fn kill(&self) -> io::Result<()> {
-        self.write("cgroup.kill", "1")
+    pub fn end(&self) {
+        // One that was removed meanwhile had nothing in it.
+        if let Err(error) = self.write("cgroup.kill", "1")
+            && self.path.exists()
+        {
+            tracing::error!("{} cannot be killed: {error}", self.path.display());
+        }
     }
 
     /// Removes the group, if no process is in it any longer.
@@ -300,7 +320,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 /// Makes a launcher's part of the tree, and locks it. Another launcher that starts now may take it for
 /// one that is left, and remove it before it is locked.
 fn claim(path: &Path) -> io::Result<OwnedFd> {
-    loop {
+    for _ in 0..CLEARING {
         match fs::create_dir(path) {
             // Of a launcher that had the same process id.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -318,7 +338,9 @@ fn claim(path: &Path) -> io::Result<OwnedFd> {
             clear(path);
             return Ok(directory);
         }
+        thread::sleep(MOMENT);
     }
+    Err(io::Error::other("another launcher has it"))
 }
 
 fn lock(directory: &OwnedFd) -> io::Result<()> {

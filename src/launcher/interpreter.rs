@@ -39,8 +39,17 @@ pub fn refusal(error: SpawnError, beginning: impl FnOnce() -> Option<Vec<u8>>) -
     })
 }
 
+/// What the kernel will say to a program that begins so, if that can be told.
+pub fn objection(beginning: &[u8]) -> Option<String> {
+    match beginning {
+        [0x7f, b'E', b'L', b'F', ..] => None,
+        [b'#', b'!', ..] => missing_interpreter(beginning).map(|refusal| refusal.to_string()),
+        _ => Some(no_program(beginning).to_owned()),
+    }
+}
+
 /// Why a file that exists was not found: its `#!` line names what does not exist.
-pub fn missing_interpreter(beginning: &[u8]) -> Option<Refusal> {
+fn missing_interpreter(beginning: &[u8]) -> Option<Refusal> {
     let line = beginning.strip_prefix(b"#!")?;
     let line = line.split(|&byte| byte == b'\n').next()?;
     // The kernel takes only these two for white space.

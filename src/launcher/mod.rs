@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod attendants;
 pub mod checks;
 mod child;
 mod connection;
@@ -122,7 +123,9 @@ where
             .turn()
             .map_err(StartError::at("waiting for events"))?;
     }
-    Ok(())
+    launcher
+        .finish()
+        .map_err(StartError::at("ending what is left"))
 }
 
 /// Has the kernel send SIGTERM when the parent ends.

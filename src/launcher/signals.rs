@@ -54,7 +54,8 @@ impl Signals {
             low_level::unregister(waker);
         }
         (self.woken, self.wakers) = wake()?;
-        Ok(())
+        // What came before has woken the original.
+        low_level::raise(SIGCHLD)
     }
 
     /// Is unreadable from now on until the next signal.

@@ -16,8 +16,6 @@ pub enum Event {
     Reload,
     /// A file of the configuration changed.
     Changed,
-    /// The launcher has ended, or did not start.
-    LauncherEnded,
     /// A worker has ended, on its own accord or by a panic.
     WorkerEnded,
 }

@@ -7,72 +7,137 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
-    sync::mpsc::Sender,
+    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 
 use crate::server::event::Event;
 
 /// It is not started more often.
 const LEAST_TIME: Duration = Duration::from_secs(1);
 
+/// How long it may take to end its scripts and itself.
+const STOP: Duration = Duration::from_secs(10);
+
 /// A launcher that ends with this process. Its socket is kept here, so that requests wait in it while
 /// there is no launcher.
 #[derive(Debug)]
-pub struct LauncherChild {
+pub struct LauncherChild(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     listener: OwnedFd,
     arguments: Vec<OsString>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     child: Child,
     started: Instant,
+    is_stopping: bool,
 }
 
 impl LauncherChild {
     /// Starts `pywebd` with these arguments; the listening socket is its standard input.
     pub fn start(listener: OwnedFd, arguments: Vec<OsString>) -> io::Result<Self> {
-        let child = spawn(&listener, &arguments)?;
-        Ok(Self {
+        let state = State {
+            child: spawn(&listener, &arguments)?,
+            started: Instant::now(),
+            is_stopping: false,
+        };
+        Ok(Self(Arc::new(Shared {
             listener,
             arguments,
-            child,
-            started: Instant::now(),
-        })
+            state: Mutex::new(state),
+        })))
     }
 
-    /// Tells when the launcher has ended, once and not too soon.
-    pub fn watch(&self, events: Sender<Event>) -> io::Result<()> {
-        let pid = Pid::from_child(&self.child);
-        let soonest = self.started + LEAST_TIME;
+    /// Starts it again whenever it ends, from now on, and has the configuration read again then: the
+    /// new one has read it just now.
+    ///
+    /// A thread does so that lives as long as this process, for the launcher ends with the thread that
+    /// has started it (`PR_SET_PDEATHSIG`).
+    pub fn keep(&self, events: Sender<Event>) -> io::Result<()> {
+        let shared = Arc::clone(&self.0);
         thread::Builder::new()
             .name("launcher".into())
             .spawn(move || {
-                // Reaped by the thread that may start it again; gone when the server stops.
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
-                thread::sleep(soonest.saturating_duration_since(Instant::now()));
-                // Nobody listens any longer when the server has stopped.
-                let _ = events.send(Event::LauncherEnded);
+                while shared.watch() {
+                    // Without a server it ends soon, too.
+                    let _ = events.send(Event::Reload);
+                }
+                thread::park();
             })?;
         Ok(())
     }
+}
 
-    /// Starts it again, from the same thread as at first. What ran is lost: its requests are answered
-    /// with 502 when its connections close, and it is killed with the launcher or by the next one.
-    pub fn restart(&mut self, events: Sender<Event>) -> io::Result<()> {
-        match self.child.wait() {
-            Ok(status) => tracing::error!("the launcher has ended ({status}) and is started again"),
-            Err(error) => tracing::error!("the launcher has ended: {error}"),
+impl Shared {
+    /// Waits for the launcher's end and starts another one. Answers whether there is one.
+    fn watch(&self) -> bool {
+        let (pid, started) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (Pid::from_child(&state.child), state.started)
+        };
+        wait_for_end(pid);
+        let mut soonest = started + LEAST_TIME;
+        loop {
+            thread::sleep(soonest.saturating_duration_since(Instant::now()));
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.is_stopping {
+                return false;
+            }
+            // It has ended, so this does not wait; later it tells the same.
+            match state.child.wait() {
+                Ok(status) => {
+                    tracing::error!("the launcher has ended ({status}) and is started again");
+                }
+                Err(error) => tracing::error!("the launcher has ended: {error}"),
+            }
+            match spawn(&self.listener, &self.arguments) {
+                Ok(child) => {
+                    state.child = child;
+                    state.started = Instant::now();
+                    return true;
+                }
+                Err(error) => tracing::error!("the launcher is not started: {error}"),
+            }
+            soonest = Instant::now() + LEAST_TIME;
         }
-        self.child = spawn(&self.listener, &self.arguments)?;
-        self.started = Instant::now();
-        self.watch(events)
+    }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped. One that was stopped goes on: a script
+/// of the same user can do that, and no script would run.
+fn wait_for_end(pid: Pid) {
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), ended | WaitIdOptions::STOPPED) {
+            Ok(Some(status)) if status.stopped() => {
+                tracing::warn!("the launcher was stopped, and goes on");
+                let _ = kill_process(pid, Signal::CONT);
+                // It is told of but once when it is asked for without NOWAIT.
+                let _ = waitid(
+                    WaitId::Pid(pid),
+                    WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
+                );
+            }
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 
 fn spawn(listener: &OwnedFd, arguments: &[OsString]) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+    // This program, also when its file was replaced by another version since.
+    Command::new("/proc/self/exe")
         .arg0("pywebd-launcher")
         .args(arguments)
         .stdin(Stdio::from(listener.as_fd().try_clone_to_owned()?))
@@ -85,8 +150,23 @@ fn spawn(listener: &OwnedFd, arguments: &[OsString]) -> io::Result<Child> {
 impl Drop for LauncherChild {
     /// Ends the launcher, and with it what it still runs.
     fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_stopping = true;
+        let pid = Pid::from_child(&state.child);
+        let by = Instant::now() + STOP;
+        let has_ended = |state: &mut State| !matches!(state.child.try_wait(), Ok(None));
+        if has_ended(&mut state) {
+            return;
+        }
+        for signal in [Signal::TERM, Signal::CONT] {
+            let _ = kill_process(pid, signal);
+        }
+        while !has_ended(&mut state) {
+            if Instant::now() >= by {
+                tracing::error!("the launcher does not end, and is killed");
+                let _ = state.child.kill();
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }

@@ -71,12 +71,12 @@ pub struct Server {
     source: config::Source,
     current: Current,
     gateway: Gateway,
-    launcher: Option<LauncherChild>,
+    /// Ends with the server.
+    _launcher: Option<LauncherChild>,
     listeners: Vec<Arc<Listener>>,
     workers: Vec<Worker>,
     watch: Watch,
     events: Receiver<Event>,
-    sender: Sender<Event>,
 }
 
 impl Server {
@@ -92,8 +92,8 @@ impl Server {
         let mut watch = Watch::start(sender.clone());
         watch.follow(&start.files);
         if let Some(launcher) = &start.launcher {
-            let watched = launcher.watch(sender.clone());
-            watched.map_err(StartError::system("watching the launcher"))?;
+            let kept = launcher.keep(sender.clone());
+            kept.map_err(StartError::system("watching the launcher"))?;
         }
         let count = worker_count(&start.snapshot);
         let current = Current::new(Arc::new(start.snapshot));
@@ -110,12 +110,11 @@ impl Server {
             source: start.source,
             current,
             gateway: start.gateway,
-            launcher: start.launcher,
+            _launcher: start.launcher,
             listeners,
             workers,
             watch,
             events,
-            sender,
         })
     }
 
@@ -146,7 +145,6 @@ impl Server {
                     tracing::info!("stopping: requests in flight finish");
                     return Ok(());
                 }
-                Ok(Event::LauncherEnded) => self.restart_launcher(),
                 Ok(Event::WorkerEnded) | Err(_) => return Err(WorkerLost),
             }
         }
@@ -175,15 +173,6 @@ impl Server {
                 }
                 systemd::notify::ready(&format!("Reload failed: {error}"));
             }
-        }
-    }
-
-    fn restart_launcher(&mut self) {
-        let Some(launcher) = &mut self.launcher else {
-            return;
-        };
-        if let Err(error) = launcher.restart(self.sender.clone()) {
-            tracing::error!("the launcher cannot be started, no script runs: {error}");
         }
     }
 

@@ -194,16 +194,20 @@ impl<'s> Walk<'s> {
         question: Question<'_>,
         trace: &mut impl Trace,
     ) -> Result<Resource, Stop> {
-        let resource = self.script(options, question)?;
+        let path = question.path.as_bytes();
+        let resource = self.script(options, path, question)?;
         let Resource::Script { script, .. } = resource else {
             return Ok(resource);
         };
         // The one program of a key has no path of its own.
         if !matches!(options.programs, cgi::Programs::One { .. }) {
             let own = self.site.routes.find(&script.name);
-            if self.turn_to(own, question, trace)? && !matches!(self.rule().action, Action::Cgi(_))
-            {
-                return Err(denied(self.rule()));
+            if self.turn_to(own, question, trace)? {
+                let Action::Cgi(own) = &self.rule().action else {
+                    return Err(denied(self.rule()));
+                };
+                let path = [&*script.name, &*script.path_info].concat();
+                return self.script(own, &path, question);
             }
         }
         let route = self.route;
@@ -220,9 +224,22 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn script(&self, options: &cgi::Options, question: Question<'_>) -> Result<Resource, Stop> {
+    fn script(
+        &self,
+        options: &cgi::Options,
+        path: &[u8],
+        question: Question<'_>,
+    ) -> Result<Resource, Stop> {
+        if matches!(*question.method, Method::CONNECT | Method::TRACE) {
+            // The one asks for a tunnel, the other what the server itself was sent.
+            let cause = Cause::UnknownMethod(question.method.clone());
+            return Err(Stop::Failure(Failure::new(
+                StatusCode::NOT_IMPLEMENTED,
+                cause,
+            )));
+        }
         let route = self.route;
-        match cgi::locate::locate(options, question.path.as_bytes(), self.wait) {
+        match cgi::locate::locate(options, path, self.wait) {
             Ok(script) => Ok(Resource::Script { route, script }),
             Err(cgi::locate::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
             Err(cgi::locate::LocateError::WouldWait) => Err(Stop::WouldWait),
@@ -245,7 +262,7 @@ impl<'s> Walk<'s> {
                 }
                 Ok(resource)
             }
-            Action::Cgi(options) => self.script(options, question),
+            Action::Cgi(options) => self.script(options, question.path.as_bytes(), question),
             Action::Deny | Action::Redirect(_) => Err(denied(self.rule())),
         }
     }

@@ -10,15 +10,15 @@
 //! |---|---|
 //! | `rt_sigaction` | an ignored signal would stay ignored in the program |
 //! | `setsid` | a session and process group of its own, to be killed by |
-//! | `write` | the control group |
+//! | `openat`, `write` | the control group, where `clone3` has not put it there |
 //! | `fcntl`, `dup2`, `close` | the three streams become descriptors 0, 1 and 2 |
-//! | `close_range` | no other descriptor, even one that was inherited by accident |
-//! | `umask` | 022 |
 //! | `prlimit` | no core files; as many open files as programs expect; other limits |
-//! | `prctl` | root's programs have no capabilities, and no set-user-ID program gives any |
+//! | `umask` | 022 |
+//! | `prctl` | no capabilities, and no set-user-ID program gives any |
 //! | `rt_sigprocmask` | no signal is blocked in the program |
 //! | `setgroups`, `setresgid`, `setresuid` | another user |
 //! | `fchdir` | the working directory, which that user must be able to enter |
+//! | `close_range` | no other descriptor, even one that was inherited by accident |
 //! | `execve` | |
 //!
 //! A failed step is written into the memory that both share; no pipe is needed for it.
@@ -27,15 +27,16 @@ use std::{
     convert::Infallible,
     ffi::{CString, c_char, c_int, c_void},
     io, mem,
-    os::fd::BorrowedFd,
+    os::fd::{AsRawFd, BorrowedFd},
     ptr,
 };
 
 use rustix::{
-    fs::Mode,
+    fs::{Mode, OFlags},
     io::Errno,
     mm::{MapFlags, MprotectFlags, ProtFlags},
     process::{Pid, Resource, Rlimit},
+    thread::CapabilitiesSecureBits,
 };
 
 use crate::sys::wait;
@@ -45,6 +46,10 @@ const STACK: usize = 64 * 1024;
 
 /// What lies below it and cannot be touched: a multiple of every page size there is.
 const GUARD: usize = 64 * 1024;
+
+/// Bit 33 (clone(2)); the C library's constant is too narrow for it.
+#[cfg(target_arch = "x86_64")]
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// The largest signal number of Linux on all but MIPS.
 const LAST_SIGNAL: c_int = 64;
@@ -59,18 +64,18 @@ pub struct Program<'p> {
     pub arguments: &'p [CString],
     /// The whole environment, each `NAME=value`.
     pub environment: &'p [CString],
-    /// The working directory.
+    /// The working directory: any number above those of the standard streams.
     pub directory: BorrowedFd<'p>,
     /// Standard input, output and error. Any numbers do, also each other's.
     pub streams: [BorrowedFd<'p>; 3],
     /// Limits of resources, beside that on core files.
     pub limits: &'p [(Resource, u64)],
-    /// The `cgroup.procs` of its control group.
+    /// The directory of its control group.
     pub group: Option<BorrowedFd<'p>>,
     /// Whom it runs as, if not as this process does.
     pub identity: Option<Identity<'p>>,
-    /// Whether it may have capabilities and programs with set-user-ID bits, as the system gives
-    /// them. Else it has none, also where root starts it.
+    /// Whether programs that it starts may gain the rights of their owner, and root's have those of
+    /// root. Else it has no capabilities, also where root starts it.
     pub keeps_rights: bool,
 }
 
@@ -116,6 +121,8 @@ pub struct Spawner {
 /// All that the child needs, made before it exists.
 struct Plan<'p> {
     program: Program<'p>,
+    /// Whether the child has to enter its control group itself.
+    enters: bool,
     /// Ends with a null pointer.
     arguments: &'p [*const c_char],
     /// Ends with a null pointer.
@@ -142,6 +149,7 @@ impl Spawner {
             .collect();
         let mut plan = Plan {
             program,
+            enters: false,
             arguments: &arguments,
             environment: &environment,
             limits: &limits,
@@ -160,6 +168,77 @@ impl Spawner {
 
     fn start(&mut self, plan: &mut Plan<'_>) -> Result<Pid, SpawnError> {
         let blocked = BlockedSignals::new();
+        let outcome = match plan.program.group {
+            Some(group) => self.clone_into(group, plan),
+            None => self.clone(plan),
+        };
+        drop(blocked);
+        outcome
+    }
+
+    /// Makes the child in its control group. To move it there afterwards costs up to 10 ms, which all
+    /// scripts would wait for (a writer of the kernel's `cgroup_threadgroup_rwsem`).
+    #[cfg(target_arch = "x86_64")]
+    fn clone_into(
+        &mut self,
+        group: BorrowedFd<'_>,
+        plan: &mut Plan<'_>,
+    ) -> Result<Pid, SpawnError> {
+        let number = |n: c_int| u64::from(n.unsigned_abs());
+        // SAFETY: all zeroes are valid arguments of clone3(2), a C structure of integers.
+        let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
+        arguments.flags = number(libc::CLONE_VM) | number(libc::CLONE_VFORK) | CLONE_INTO_CGROUP;
+        arguments.exit_signal = number(libc::SIGCHLD);
+        arguments.stack = self.stack.bottom() as u64;
+        arguments.stack_size = STACK as u64;
+        arguments.cgroup = number(group.as_raw_fd());
+        let outcome: i64;
+        // SAFETY: as in `clone`. There is no function of the C library for this call, whose child
+        // comes back on another stack: there it calls `child`, which does not return.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "xor ebp, ebp",
+                "mov rdi, r12",
+                "call {child}",
+                "ud2",
+                "2:",
+                child = sym child,
+                inlateout("rax") libc::SYS_clone3 => outcome,
+                in("rdi") &raw const arguments,
+                in("rsi") size_of::<libc::clone_args>(),
+                in("r12") ptr::from_mut(plan),
+                lateout("rcx") _,
+                lateout("r11") _,
+            );
+        }
+        let errno = match i32::try_from(outcome) {
+            Ok(pid @ 1..) => return Ok(Pid::from_raw(pid).expect("it is not zero")),
+            Ok(error) => Errno::from_raw_os_error(-error),
+            Err(_) => Errno::OVERFLOW,
+        };
+        match errno {
+            // Before Linux 5.7, and where a container's filter does not know the call.
+            Errno::NOSYS | Errno::PERM | Errno::INVAL => {
+                plan.enters = true;
+                self.clone(plan)
+            }
+            errno => Err(SpawnError {
+                step: "clone3",
+                errno,
+            }),
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn clone_into(&mut self, _: BorrowedFd<'_>, plan: &mut Plan<'_>) -> Result<Pid, SpawnError> {
+        plan.enters = true;
+        self.clone(plan)
+    }
+
+    fn clone(&mut self, plan: &mut Plan<'_>) -> Result<Pid, SpawnError> {
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         // SAFETY: the child runs `child` on a stack of its own that nobody else uses, because
         // `self` is borrowed mutably and CLONE_VFORK keeps this thread here until the child has
@@ -173,9 +252,7 @@ impl Spawner {
                 ptr::from_mut(plan).cast::<c_void>(),
             )
         };
-        let outcome = Pid::from_raw(pid.max(0)).ok_or_else(|| SpawnError::last("clone"));
-        drop(blocked);
-        outcome
+        Pid::from_raw(pid.max(0)).ok_or_else(|| SpawnError::last("clone"))
     }
 }
 
@@ -217,28 +294,20 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, SpawnError> {
     } = plan.program;
     reset_handlers();
     rustix::process::setsid().map_err(SpawnError::at("setsid"))?;
-    if let Some(group) = plan.program.group {
-        // Zero is the process that writes it.
-        rustix::io::write(group, b"0").map_err(SpawnError::at("cgroup.procs"))?;
+    if let (Some(group), true) = (plan.program.group, plan.enters) {
+        enter(group).map_err(SpawnError::at("cgroup.procs"))?;
     }
     connect(streams).map_err(SpawnError::at("dup2"))?;
-    // Above the streams, where nothing is closed that is needed still.
-    let directory = rustix::io::fcntl_dupfd_cloexec(directory, 3);
-    let directory = directory.map_err(SpawnError::at("fcntl"))?;
     for &(resource, limit) in plan.limits {
         rustix::process::setrlimit(resource, limit).map_err(SpawnError::at("setrlimit"))?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    if !plan.program.keeps_rights {
-        drop_rights()?;
-    }
+    drop_rights(plan.program.keeps_rights)?;
     set_mask(&empty_set(), None);
     if let Some(identity) = plan.program.identity {
         take_identity(identity)?;
     }
-    rustix::process::fchdir(&directory).map_err(SpawnError::at("fchdir"))?;
-    // Before all others are, for it knows that it is open.
-    drop(directory);
+    rustix::process::fchdir(directory).map_err(SpawnError::at("fchdir"))?;
     close_others()?;
     // SAFETY: both null-terminated lists point to C strings that live as long as the plan; the
     // first argument may be null, which the kernel refuses. The call returns only if it fails.
@@ -252,23 +321,18 @@ fn become_program(plan: &Plan<'_>) -> Result<Infallible, SpawnError> {
     Err(SpawnError::last("execve"))
 }
 
-/// Takes away what root's programs are given beyond what belongs to root: the kernel does not make
-/// capabilities of the user id any longer. Who may not say so has none to lose.
-fn drop_rights() -> Result<(), SpawnError> {
-    rustix::thread::set_no_new_privs(true).map_err(SpawnError::at("prctl"))?;
-    let no_root = libc::SECBIT_NOROOT | libc::SECBIT_NOROOT_LOCKED;
-    // SAFETY: both calls only read numbers. They fail without the right to change these bits, and
-    // on kernels without ambient capabilities: then there is nothing to take away.
-    unsafe {
-        libc::prctl(libc::PR_SET_SECUREBITS, no_root);
-        libc::prctl(
-            libc::PR_CAP_AMBIENT,
-            libc::PR_CAP_AMBIENT_CLEAR_ALL,
-            0,
-            0,
-            0,
-        );
+/// Takes away what this process has been given to hand on, and what root's programs are given beyond
+/// what belongs to root: the kernel makes no capabilities of the user id any longer. Root that may not
+/// say so, without `CAP_SETPCAP`, keeps those that its bounding set leaves it.
+fn drop_rights(keeps: bool) -> Result<(), SpawnError> {
+    // Only kernels before 4.3 have none.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    if keeps {
+        return Ok(());
     }
+    rustix::thread::set_no_new_privs(true).map_err(SpawnError::at("prctl"))?;
+    let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
+    let _ = rustix::thread::set_capabilities_secure_bits(bits);
     Ok(())
 }
 
@@ -310,6 +374,14 @@ fn reset_handlers() {
             )
         };
     }
+}
+
+/// Moves this process to a control group. Zero is the process that writes it.
+fn enter(group: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let entrance = rustix::fs::openat(group, c"cgroup.procs", flags, Mode::empty())?;
+    rustix::io::write(entrance, b"0")?;
+    Ok(())
 }
 
 /// Makes the streams descriptors 0, 1 and 2. Copies above them come first: a stream that has one
@@ -392,6 +464,12 @@ impl Stack {
         // SAFETY: the guard is the beginning of the mapping just made, which nothing uses yet.
         unsafe { rustix::mm::mprotect(base, GUARD, MprotectFlags::empty())? };
         Ok(stack)
+    }
+
+    /// Where it ends that grows downwards.
+    #[cfg(target_arch = "x86_64")]
+    fn bottom(&mut self) -> *mut c_void {
+        self.base.wrapping_byte_add(GUARD)
     }
 
     /// Where a stack that grows downwards begins.

@@ -45,6 +45,48 @@ fn a_launcher_that_dies_is_started_again_and_nothing_else_is_lost() {
     assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
 }
 
+#[test]
+fn a_script_that_stops_who_started_it_holds_up_nobody() {
+    // The launcher, or its copy for this script.
+    let server = Site::new()
+        .script(
+            "cgi-bin/stop",
+            &format!("{HEADER}kill -STOP $PPID\necho still here\n"),
+        )
+        .script("cgi-bin/good", &format!("{HEADER}echo good\n"))
+        .serve();
+    for _ in 0..3 {
+        assert_eq!(server.get("/cgi-bin/stop").text(), "still here\n");
+        assert_eq!(server.get("/cgi-bin/good").text(), "good\n");
+    }
+    server.logged(&["was stopped, and goes on"]);
+    assert_eq!(server.end(Signal::TERM).status.code(), Some(0));
+}
+
+#[test]
+fn a_configuration_that_changes_while_the_launcher_is_dead_is_taken() {
+    let server = Site::new()
+        .script("cgi-bin/a", &format!("{HEADER}echo a\n"))
+        .script("more/b", &format!("{HEADER}echo b\n"))
+        .configured(&mapped("cgi-bin"));
+    let launcher = Pid::from_raw(server.launcher().cast_signed()).unwrap();
+    kill_process(launcher, Signal::KILL).unwrap();
+    server
+        .site()
+        .config(&(mapped("cgi-bin") + "[site.a.path.\"/more/\"]\ncgi = true\n"));
+    server.signal(Signal::HUP);
+    server.logged(&["started again"]);
+    server.logged(&["configuration reloaded"]);
+    assert_eq!(server.get("/cgi-bin/a").text(), "a\n");
+    assert_eq!(server.get("/more/b").text(), "b\n");
+}
+
+fn mapped(directory: &str) -> String {
+    format!(
+        "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n[site.a.path.\"/{directory}/\"]\ncgi = true\n"
+    )
+}
+
 /// A launcher as a service manager starts it, with its socket as descriptor 3.
 fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
     let start =
@@ -60,9 +102,7 @@ fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
 #[test]
 fn a_launcher_can_be_a_service_of_its_own() {
     let site = Site::new().script("cgi-bin/a", &format!("{HEADER}echo here\n"));
-    let config = site.config(
-        "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n[site.a.path.\"/cgi-bin/\"]\ncgi = true\n",
-    );
+    let config = site.config(&mapped("cgi-bin"));
     let config = config.to_str().unwrap().to_owned();
     let path = site.directory().join("cgi.sock");
     let flags = SocketFlags::CLOEXEC;
@@ -110,7 +150,7 @@ fn explain_tells_each_check_of_a_script_and_how_it_would_run() {
                 "limit     memory: 64M",
                 "limit     tasks: 9",
                 "check     who may write to it: passed",
-                "check     its #! line: passed",
+                "check     what runs it: passed",
                 "variable  QUERY_STRING=x",
             ][..],
         ),

@@ -307,6 +307,33 @@ fn sources_that_a_longer_key_shows_are_warned_of() {
 }
 
 #[test]
+fn an_index_that_nothing_runs_is_warned_of() {
+    let text =
+        "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\nindex = [\"index.php\", \"index.html\"]\n";
+    let run = "[site.a.path.\"*.php\"]\ninterpreter = \"tell\"\n";
+    for (text, expected) in [(text.to_owned(), 1), (format!("{text}{run}"), 0)] {
+        let site = site();
+        let config = site.config(&text);
+        let outcome = Server::run(&["check", "--config", config.to_str().unwrap()]);
+        let findings = outcome.stdout + &outcome.stderr;
+        let found = findings.matches("\"index.php\" would be shown").count();
+        assert_eq!(found, expected, "{findings}");
+    }
+}
+
+#[test]
+fn neither_a_tunnel_nor_an_echo_is_for_scripts() {
+    let server = site().configured(ONE);
+    for method in ["CONNECT", "TRACE"] {
+        assert_eq!(
+            server.request(method, "/git/x", "", "").status(),
+            501,
+            "{method}"
+        );
+    }
+}
+
+#[test]
 fn a_program_that_is_not_there_is_a_warning_and_each_request_says_why() {
     let text = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
         [site.a.path.\"/a/\"]\nscript = \"none\"\n\

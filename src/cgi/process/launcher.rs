@@ -3,7 +3,10 @@
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use http::StatusCode;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
 
 use crate::{
     cgi::wire::{Exit, MAX_MESSAGE, Reply, Request},
@@ -113,7 +116,8 @@ fn ask_to_reload(address: &Address) -> io::Result<Reply> {
     let socket = Socket::connect(address)?;
     let message = Request::Reload.encode().map_err(io::Error::other)?;
     socket.send(&message, &[])?;
-    if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&RELOAD))? == 0 {
+    let mut answer = [PollFd::new(&socket, PollFlags::IN)];
+    if retry_on_intr(|| poll(&mut answer, Some(&RELOAD)))? == 0 {
         return Err(io::ErrorKind::TimedOut.into());
     }
     let mut message = vec![0; MAX_MESSAGE];

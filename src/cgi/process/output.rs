@@ -39,7 +39,7 @@ const ROOM: usize = 8 * 1024;
 
 /// How long the end of a script is waited for that has closed its stdout. The kernel closes it when
 /// the script ends, so the launcher hears of both at once.
-const EXIT: Duration = Duration::from_millis(100);
+const EXIT: Duration = Duration::from_millis(500);
 
 /// A script's stdout.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::{
     files::{self, LocateError},
     fs::Wait,
     semantics::target::Path,
-    site::Routes,
+    site::{Action, Key, Routes},
 };
 
 /// Warns of error pages and fallbacks that cannot be shown now. They may come later, as any file.
@@ -44,6 +44,35 @@ pub(super) fn check(
         let name = path.get_ref().to_uri();
         let message = format!("the {what} {name} cannot be shown: {reason}");
         findings.warning(&path.span(), Mistake::new(message));
+    }
+}
+
+/// Endings of files that are hardly ever meant to be read.
+const SOURCES: [&str; 7] = [".cgi", ".fcgi", ".php", ".pl", ".py", ".rb", ".sh"];
+
+/// Warns of an index that is a script by its name, and that no key runs.
+pub(super) fn check_index(
+    routes: &Routes,
+    (rules, base): (&[Rule<Verb>], &Effective),
+    findings: &mut Findings,
+) {
+    let own = rules
+        .iter()
+        .filter_map(|rule| match (&rule.key, &rule.options.index) {
+            (Key::Prefix(directory), Some(index)) => Some((&**directory, index)),
+            _ => None,
+        });
+    for (directory, index) in own.chain([(&b"/"[..], &base.index)]) {
+        let names = index.get_ref().iter();
+        for name in names.filter(|name| SOURCES.iter().any(|ending| name.ends_with(ending))) {
+            let path = [directory, name.as_bytes()].concat();
+            if matches!(routes[routes.find(&path)].action, Action::Files(_)) {
+                let message = format!("the index {name:?} would be shown, not run");
+                let help = "write a path key that runs it, with `interpreter` or `cgi`";
+                let mistake = Mistake::new(message).help(help);
+                findings.warning(&index.span(), mistake);
+            }
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn compile(
     let files = route::files(&base, route::below_site(&root), None);
     let routes = route::routes(&site, (&rules, &base), &root, resolver);
     pages::check(&routes, (&rules, &base), &files, resolver.findings);
+    pages::check_index(&routes, (&rules, &base), resolver.findings);
     let site = Site {
         name: name.get_ref().as_str().into(),
         origin: resolver.origin(&span),

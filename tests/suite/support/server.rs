@@ -172,9 +172,12 @@ impl Server {
 
     /// The process id of the server's one child, the launcher.
     pub fn launcher(&self) -> u32 {
-        let id = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let children = children.expect("the server runs");
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let threads = threads.expect("the server runs").flatten();
+        // A thread may end meanwhile.
+        let children: String = threads
+            .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
         children.trim().parse().expect("exactly one child")
     }
 
