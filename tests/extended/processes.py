@@ -10,6 +10,11 @@ from server import HANG
 # How soon something is looked at again that nobody tells about.
 AGAIN = 0.02
 
+NO_GROUPS = (
+    "scripts have no control groups of their own; "
+    "where systemd runs, start the tests by systemd-run --scope -p Delegate=yes"
+)
+
 # Ways to run the server: as the user of this test, and, where that is root, as one without rights.
 # Then it has no control groups, and an attendant for each script instead.
 USERS = {"Own": None} if os.geteuid() else {"Root": None, "Nobody": "nobody"}

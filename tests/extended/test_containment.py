@@ -14,6 +14,7 @@ import unittest
 from pathlib import Path
 
 from processes import (
+    NO_GROUPS,
     USERS,
     children,
     control_group,
@@ -214,7 +215,7 @@ class Ways:
             self.assertEqual(found["directory"], str(self.root / "cgi-bin"))
             groups = read(server.process.pid, "cgroup").decode()
             if self.has_groups:
-                self.assertNotEqual(found["group"], groups, "it has no control group of its own")
+                self.assertNotEqual(found["group"], groups, NO_GROUPS)
                 self.assertRegex(found["group"], rf"0::.*/pywebd\.{launcher(server)}/contained\.1\n")
             else:
                 self.assertEqual(found["group"], groups)

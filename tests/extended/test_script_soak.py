@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from processes import (
+    NO_GROUPS,
     USERS,
     children,
     control_group,
@@ -306,7 +307,7 @@ class Soak:
         )
         if self.has_groups:
             own = control_group() / f"pywebd.{self.launcher}"
-            self.assertTrue(own.is_dir(), "scripts have no control groups")
+            self.assertTrue(own.is_dir(), NO_GROUPS)
         request = Request(0)
         request.name, request.client = "cgi-bin/good", "stay"
         self.assertTrue(request.run(self.address))
