@@ -280,6 +280,33 @@ class Forks:
             server.logged("/cgi-bin/script", "killed")
 
 
+class Attended:
+    """For scripts that run as the user that their attendant runs as, and may do to it what they like."""
+
+    def turned_on(self, name):
+        self.script(f"#!/bin/sh\n(setsid sleep 1000 &)\nkill -{name} $PPID\nexec sleep 1000\n")
+        with self.serving('timeout = "1s"') as server:
+            try:
+                self.assertIn(self.get(server)[0], (502, 504))
+                # Not only when the server stops.
+                self.nothing_is_left()
+                until(
+                    lambda: not children(launcher(server)),
+                    lambda: f"the end of {children(launcher(server))}",
+                )
+            finally:
+                # The test ends them where the server does not.
+                for process in [*self.left(), *children(launcher(server))]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+
+    def test_a_script_kills_its_attendant(self):
+        self.turned_on("KILL")
+
+    def test_a_script_stops_its_attendant(self):
+        self.turned_on("STOP")
+
+
 class OtherUsers:
     """For root's server: `user`."""
 
@@ -363,7 +390,7 @@ def has_controller(name):
 
 
 for name, user in USERS.items():
-    own_cases = (OtherUsers,) if user is None and os.geteuid() == 0 else (Forks, NoOtherUsers)
+    own_cases = (OtherUsers,) if user is None and os.geteuid() == 0 else (Forks, Attended, NoOtherUsers)
     globals()[name] = type(name, (Ways, *own_cases, Case), {"user": user})
 
 
