@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import random
+import socket
 import signal
 import subprocess
 import tempfile
@@ -323,6 +324,27 @@ class OtherUsers:
             self.assertEqual(found["descriptors"], [0, 1, 2])
             if control_group():
                 self.assertNotEqual(found["group"], read(server.process.pid, "cgroup").decode())
+
+    def test_several_run_at_once_beside_others(self):
+        self.script("#!/bin/sh\nread line\necho 'Content-Type: text/plain'\necho\necho $line\n")
+        executable(self.root / "own" / "script", HEADER + "echo here; read line; echo $line\n")
+        rule = '[site.contained.path."/own/"]\ncgi = true'
+        with self.serving('user = "nobody"', rule) as server:
+            head = "POST {} HTTP/1.0\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+            paths = ["/own/script"] + ["/cgi-bin/script"] * 5 + ["/own/script"]
+            address = (server.host, int(server.port))
+            clients = [socket.create_connection(address, timeout=HANG) for _ in paths]
+            for client, path in zip(clients, paths):
+                client.sendall(head.format(path).encode())
+            # All run when the last has begun.
+            until(lambda: len(self.left()) == len(paths), lambda: f"their start: {self.left()}")
+            for client in clients:
+                client.sendall(b"end\n")
+            for client in clients:
+                with client, client.makefile("rb") as answer:
+                    whole = answer.read()
+                    self.assertTrue(whole.startswith(b"HTTP/1.0 200 "), whole)
+                    self.assertTrue(whole.endswith(b"end\n"), whole)
 
     def test_nothing_of_that_user_survives(self):
         self.script(DAEMON)
