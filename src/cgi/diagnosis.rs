@@ -2,9 +2,9 @@
 //! to do about it.
 //!
 //! The words end up in the record, in one line, and for trusted clients in the page, with what the
-//! script itself has written. They are guesses from
-//! what can be seen without a look at the script itself: the launcher's reason, the exit status,
-//! the first bytes of the output and the last ones of stderr.
+//! script itself has written. They are guesses from what can be seen without a look at the script
+//! itself: the launcher's reason, the exit status, the first bytes of the output and the last ones of
+//! stderr.
 
 use std::path::Path;
 

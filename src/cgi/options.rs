@@ -93,8 +93,9 @@ pub struct Size(pub u64);
 impl std::fmt::Display for Size {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self(bytes) = *self;
-        let units = [(30, "G"), (20, "M"), (10, "K")];
-        match units.into_iter().find(|(bits, _)| bytes % (1 << bits) == 0) {
+        let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+        let fits = |&(bits, _): &(u32, _)| bytes > 0 && bytes % (1 << bits) == 0;
+        match units.into_iter().find(fits) {
             Some((bits, name)) => write!(out, "{}{name}", bytes >> bits),
             None => write!(out, "{bytes}B"),
         }

@@ -3,7 +3,7 @@
 //! One queue serves a site in all worker threads, and is fair between its clients. A place that
 //! comes free goes to the waiting client that has the fewest scripts running, of several to the one
 //! that waits longest; the requests of one client keep their order. Where no more may wait, room is
-//! made at the cost of the client that has the most waiting. So who asks for much waits for himself,
+//! made at the cost of the client that has the most waiting. So who asks for much waits for it,
 //! and the memory is bounded by what runs and what waits.
 //!
 //! The lock is held for a look at the clients, never across an await. A request whose client leaves
@@ -209,8 +209,7 @@ impl Line {
     }
 
     /// Takes the last one of the client that has the most waiting, if this one has fewer even with one
-    /// more. Of several
-    /// clients the one whose last one came latest: who waits longer stays.
+    /// more. Of several clients the one whose last one came latest: who waits longer stays.
     fn make_room(&mut self, client: Client) -> Option<Waiter> {
         let waiting = self.clients.iter().filter_map(|(client, share)| {
             let last = share.waiting.back()?;

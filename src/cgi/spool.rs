@@ -5,16 +5,17 @@
 
 use std::{
     fs::File,
-    future,
     io::{self, Seek, Write},
-    pin::Pin,
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use rustix::io::Errno;
 
-use crate::semantics::failure::{Cause, Failure};
+use crate::{
+    cgi::process::next_data,
+    semantics::failure::{Cause, Failure},
+};
 
 /// Where large temporary files belong (file-hierarchy(7)); `/tmp` may be memory.
 const DIRECTORY: &str = "/var/tmp";
@@ -43,9 +44,7 @@ where
     .await?;
     let mut chunk = Vec::new();
     while !content.is_end_stream() {
-        let frame = future::poll_fn(|context| Pin::new(&mut *content).poll_frame(context)).await;
-        // Trailers have no place in RFC 3875.
-        let Some(Ok(data)) = frame.transpose()?.map(http_body::Frame::into_data) else {
+        let Some(data) = next_data(content).await? else {
             break;
         };
         chunk.extend_from_slice(&data);

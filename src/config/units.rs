@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
+    cgi::Size,
     config::{findings::Mistake, raw::Quantity},
     transport::Listen,
 };
@@ -142,7 +143,7 @@ fn write_duration(duration: &Duration) -> String {
 // By reference, because a `Notation` takes every type so.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn write_size(size: &u64) -> String {
-    write_units(&SIZES, *size)
+    format!("\"{}\"", Size(*size))
 }
 
 /// In the largest unit that leaves a whole number.

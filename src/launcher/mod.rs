@@ -5,7 +5,7 @@
 //! ([`connection`]), signals ([`signals`]) and the deadlines of scripts that are being ended. A
 //! request to launch is checked against the launcher's own reading of the configuration
 //! ([`admission`], [`checks`], [`environment`]); then the script is started and watched over
-//! ([`child`]). Nothing here ever waits for a peer or for a script.
+//! ([`child`]). The launcher never waits for a peer or for a script.
 //!
 //! What ends a script ends all it started: SIGTERM to its process group, after the grace time
 //! SIGKILL to everything; and when the script itself has ended, the rest gets SIGKILL before the end

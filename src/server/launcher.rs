@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -19,8 +19,11 @@ use rustix::{
 
 use crate::server::event::Event;
 
-/// It is not started more often.
+/// The shortest time from one start to the next.
 const LEAST_TIME: Duration = Duration::from_secs(1);
+
+/// How long it is not started again: whoever has ended it may be about to end this process, too.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// How long it may take to end its scripts and itself.
 const STOP: Duration = Duration::from_secs(10);
@@ -79,18 +82,30 @@ impl LauncherChild {
     }
 }
 
+impl LauncherChild {
+    /// Does not start it again any more: this process is stopping.
+    pub fn let_go(&self) {
+        self.0.lock().is_stopping = true;
+    }
+}
+
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a thread leaves behind that panics is as good as before.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the launcher's end and starts another one. Answers whether there is one.
     fn watch(&self) -> bool {
         let (pid, started) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.lock();
             (Pid::from_child(&state.child), state.started)
         };
         wait_for_end(pid);
-        let mut soonest = started + LEAST_TIME;
+        let mut soonest = (started + LEAST_TIME).max(Instant::now() + MOMENT);
         loop {
             thread::sleep(soonest.saturating_duration_since(Instant::now()));
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
             if state.is_stopping {
                 return false;
             }
@@ -150,7 +165,7 @@ fn spawn(listener: &OwnedFd, arguments: &[OsString]) -> io::Result<Child> {
 impl Drop for LauncherChild {
     /// Ends the launcher, and with it what it still runs.
     fn drop(&mut self) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.is_stopping = true;
         let pid = Pid::from_child(&state.child);
         let by = Instant::now() + STOP;

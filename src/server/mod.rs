@@ -72,7 +72,7 @@ pub struct Server {
     current: Current,
     gateway: Gateway,
     /// Ends with the server.
-    _launcher: Option<LauncherChild>,
+    launcher: Option<LauncherChild>,
     listeners: Vec<Arc<Listener>>,
     workers: Vec<Worker>,
     watch: Watch,
@@ -110,7 +110,7 @@ impl Server {
             source: start.source,
             current,
             gateway: start.gateway,
-            _launcher: start.launcher,
+            launcher: start.launcher,
             listeners,
             workers,
             watch,
@@ -128,6 +128,9 @@ impl Server {
         systemd::notify::ready(&self.status());
         let outcome = self.obey();
         systemd::notify::stopping();
+        if let Some(launcher) = &self.launcher {
+            launcher.let_go();
+        }
         for worker in &self.workers {
             worker.drain(GRACE);
         }

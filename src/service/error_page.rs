@@ -128,7 +128,7 @@ fn explanation(status: StatusCode) -> &'static str {
         431 => "The request's header fields are too long.",
         500 => "Something on the server went wrong. Its operator finds the reason in the log.",
         501 => "The server does not know how to do this.",
-        502 => "A script on the server gave an answer that is none.",
+        502 => "A script on the server failed to answer.",
         503 => "The server is busy. Try again in a moment.",
         504 => "A script on the server did not answer in time.",
         505 => "The server speaks HTTP/1.1.",

@@ -43,6 +43,7 @@ use supervision::Supervision;
 
 pub use launcher::reload;
 pub use output::Output;
+pub use streams::next_data;
 
 /// How long the launcher may take to start a script.
 const START: Duration = Duration::from_secs(10);
@@ -61,7 +62,7 @@ pub struct Start<'r> {
     pub pending: &'r Pending,
     /// Held until the script is over.
     pub permit: Permit,
-    /// What it reads, where that is here as a whole and does not come by the way.
+    /// What it reads, where that is here as a whole; else content is fed to it as it comes.
     pub stdin: Option<File>,
 }
 

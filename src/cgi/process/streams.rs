@@ -28,6 +28,16 @@ const UNWANTED: usize = 1 << 20;
 #[error("wrote more than 1 MiB that nobody wants")]
 pub struct TooMuch;
 
+/// The next piece of a request's content; none at its end. Trailers have no place in RFC 3875.
+pub async fn next_data<C>(content: &mut C) -> Result<Option<Bytes>, Failure>
+where
+    C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
+{
+    let frame = future::poll_fn(|context| Pin::new(&mut *content).poll_frame(context)).await;
+    let data = frame.transpose()?.map(http_body::Frame::into_data);
+    Ok(data.and_then(Result::ok))
+}
+
 /// Feeds the request's content to the script and closes its stdin after it. Fails only with the
 /// content.
 ///
@@ -44,10 +54,9 @@ where
 {
     while !content.is_end_stream() {
         patience.awaits_client(stdin.is_some());
-        let frame = future::poll_fn(|context| Pin::new(&mut content).poll_frame(context)).await;
+        let data = next_data(&mut content).await?;
         patience.awaits_client(false);
-        // Trailers have no place in RFC 3875.
-        let Some(Ok(mut data)) = frame.transpose()?.map(http_body::Frame::into_data) else {
+        let Some(mut data) = data else {
             break;
         };
         while let Some(pipe) = stdin.as_mut().filter(|_| !data.is_empty()) {

@@ -28,10 +28,11 @@ pub(super) fn routes(
     resolver: &mut Resolver<'_>,
 ) -> Routes {
     let route = |cell: Cell<'_, Verb>| {
-        record(site, &cell, resolver);
+        let action = action(&cell, root);
+        record(site, &cell, &action, resolver);
         let allow = cell.options.allow.iter();
         Route {
-            action: action(&cell, root),
+            action,
             allow: allow
                 .map(|allow| allow.get_ref().networks.clone())
                 .collect(),
@@ -56,52 +57,47 @@ fn action(cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Action {
     let Some(verb) = &cell.decider.verb else {
         return Action::Deny;
     };
+    let key = &cell.decider.key;
+    let run = |programs| Action::Cgi(options.running.options(programs));
     match verb.get_ref() {
         Verb::Files(location) => {
             let place = place(location, root, &cell.decider.key);
             Action::Files(files(options, place, None))
         }
         Verb::Fallback(path) => Action::Files(files(options, below_site(root), Some(path.clone()))),
-        Verb::Cgi(_) | Verb::Script(_) | Verb::Interpreter(_) => {
-            let programs = programs(verb.get_ref(), cell, root);
-            Action::Cgi(options.running.options(programs))
+        Verb::Cgi(location) => run(Programs::Below {
+            place: place(location, root, key),
+            key_length: prefix(key).len(),
+            index: options.index.get_ref().clone(),
+        }),
+        Verb::Script(file) => run(Programs::One {
+            file: file.clone(),
+            name: {
+                let name = prefix(key);
+                name.strip_suffix(b"/").unwrap_or(name).into()
+            },
+        }),
+        Verb::Interpreter(interpreter) => {
+            let (directory, ending) = split(key);
+            run(Programs::Interpreted {
+                place: below_site(root),
+                prefix_length: directory.len(),
+                ending: ending.into(),
+                interpreter: interpreter.clone(),
+            })
         }
         Verb::Redirect(redirect) => Action::Redirect(redirect.clone()),
         Verb::Deny => Action::Deny,
     }
 }
 
-/// Which programs the verb is about.
-fn programs(verb: &Verb, cell: &Cell<'_, Verb>, root: &Arc<Root>) -> Programs {
-    let key = &cell.decider.key;
-    let prefix = prefix(key);
-    match verb {
-        Verb::Script(file) => Programs::One {
-            file: file.clone(),
-            name: prefix.strip_suffix(b"/").unwrap_or(prefix).into(),
-        },
-        Verb::Interpreter(interpreter) => {
-            let (directory, ending) = match key {
-                Key::Ending { prefix, ending } => (&**prefix, &**ending),
-                Key::Exact(path) | Key::Prefix(path) => {
-                    let slash = path.iter().rposition(|&byte| byte == b'/');
-                    path.split_at(slash.map_or(0, |slash| slash + 1))
-                }
-            };
-            Programs::Interpreted {
-                place: below_site(root),
-                prefix_length: directory.len(),
-                ending: ending.into(),
-                interpreter: interpreter.clone(),
-            }
-        }
-        Verb::Cgi(location) => Programs::Below {
-            place: place(location, root, key),
-            key_length: prefix.len(),
-            index: cell.options.index.get_ref().clone(),
-        },
-        Verb::Files(_) | Verb::Fallback(_) | Verb::Redirect(_) | Verb::Deny => {
-            unreachable!("the verb is one for programs")
+/// A key as a directory and what names in it end with.
+fn split(key: &Key) -> (&[u8], &[u8]) {
+    match key {
+        Key::Ending { prefix, ending } => (prefix, ending),
+        Key::Exact(path) | Key::Prefix(path) => {
+            let slash = path.iter().rposition(|&byte| byte == b'/');
+            path.split_at(slash.map_or(0, |slash| slash + 1))
         }
     }
 }
@@ -155,7 +151,7 @@ fn prefix(key: &Key) -> &[u8] {
 }
 
 /// Records what a route does, for `pywebd show`.
-fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) {
+fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, action: &Action, resolver: &mut Resolver<'_>) {
     let options = &cell.options;
     let table = site.path_key(&cell.text);
     let mut record = |key: &str, value: String, span: &Span| {
@@ -185,15 +181,12 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
             record("cgi", mapping(location), &verb.span());
             let index = &options.index;
             record("index", quoted_all(index.get_ref()), &index.span());
-            options.running.record(false, &mut record);
         }
         Verb::Script(file) => {
             record("script", quoted(&file.to_string_lossy()), &verb.span());
-            options.running.record(false, &mut record);
         }
         Verb::Interpreter(file) => {
             record("interpreter", quoted(&file.to_string_lossy()), &verb.span());
-            options.running.record(true, &mut record);
         }
         Verb::Redirect(redirect) => {
             let Redirect {
@@ -209,5 +202,8 @@ fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, resolver: &mut Resolver<'_>) 
             record("redirect", value, &verb.span());
         }
         Verb::Deny => record("deny", "true".into(), &verb.span()),
+    }
+    if let Action::Cgi(scripts) = action {
+        options.running.record(scripts, &mut record);
     }
 }

@@ -112,7 +112,8 @@ impl Running {
         let variable = |(name, value): (&String, &Spanned<String>)| {
             (name.as_str().into(), value.get_ref().as_str().into())
         };
-        let is_spooled = spools(&programs);
+        // Interpreters such as php-cgi read nothing when they are not told how much.
+        let is_spooled = matches!(programs, Programs::Interpreted { .. });
         cgi::Options {
             programs,
             env: self.env.iter().map(variable).collect(),
@@ -142,20 +143,28 @@ impl Running {
     }
 
     /// Tells what holds, for `pywebd show`.
-    pub(super) fn record(&self, spools: bool, record: &mut impl FnMut(&str, String, &Span)) {
+    pub(super) fn record(
+        &self,
+        options: &cgi::Options,
+        record: &mut impl FnMut(&str, String, &Span),
+    ) {
         for (name, value) in &self.env {
             let key = format!("env.{}", quoted_key(name));
             record(&key, quoted(value.get_ref()), &value.span());
         }
         self.record_confined(record);
-        for (key, switch, usual) in [
-            ("detach", &self.detach, false),
-            ("pass-authorization", &self.pass_authorization, false),
-            ("setuid", &self.setuid, false),
-            ("spool", &self.spool, spools),
+        let confinement = &options.confinement;
+        for (key, written, value) in [
+            ("detach", &self.detach, confinement.detach),
+            (
+                "pass-authorization",
+                &self.pass_authorization,
+                options.pass_authorization,
+            ),
+            ("setuid", &self.setuid, confinement.setuid),
+            ("spool", &self.spool, options.spool),
         ] {
-            let value = value_or(switch.as_ref(), usual);
-            record(key, value.to_string(), &span(switch.as_ref()));
+            record(key, value.to_string(), &span(written.as_ref()));
         }
         if let Some(user) = &self.user {
             record("user", quoted(&user.get_ref().name), &user.span());
@@ -181,11 +190,6 @@ impl Running {
         let weight = span(self.cpu_weight.as_ref());
         record("cpu-weight", cpu_weight.to_string(), &weight);
     }
-}
-
-/// Interpreters such as php-cgi read nothing when they are not told how much.
-fn spools(programs: &Programs) -> bool {
-    matches!(programs, Programs::Interpreted { .. })
 }
 
 fn value_or<T: Clone>(written: Option<&Spanned<T>>, usual: T) -> T {

@@ -1,4 +1,4 @@
-//! Checks of what `cgi` maps: who can change the programs, whether they would run, and whether
+//! Checks of the programs that path keys map: who can change the programs, whether they would run, and whether
 //! another path would show them.
 
 use std::path::PathBuf;
