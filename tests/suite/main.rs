@@ -22,17 +22,21 @@ mod explain;
 mod files;
 /// Where one request ends and the next begins.
 mod framing;
-/// Limits of heads, content, connections and descriptors.
+/// The process that starts scripts.
 mod launcher;
+/// Limits of heads, content, connections and descriptors.
 mod limits;
 /// Listings of directories.
 mod listing;
 /// Files that change while they are served.
 mod live;
+/// The environment of scripts.
+mod meta_variables;
 /// What a configuration may say about answers.
 mod options;
-/// Requests that are none, limits of connections, and what is written down of them.
+/// Which program a path runs.
 mod programs;
+/// Requests that are none, limits of connections, and what is written down of them.
 mod protocol;
 /// The places for scripts, between clients.
 mod queue;

@@ -72,7 +72,13 @@ fn script_use(out: &mut impl Write, script: &ScriptUse) -> fmt::Result {
         write!(out, " [{end}]")?;
     }
     match &script.killed {
-        Some(reason) => write!(out, " [killed: {reason}]"),
+        Some(reason) => {
+            let (milliseconds, kib) = (script.cpu_us / 1000, script.max_rss_kib);
+            write!(
+                out,
+                " [killed: {reason}] [{milliseconds} ms of processor time, {kib} KiB]"
+            )
+        }
         None => Ok(()),
     }
 }
