@@ -185,7 +185,7 @@ where
                         break;
                     }
                     // Many may want a script at once, and an end is not to wait for all of them.
-                    self.heed_signals()?;
+                    self.reap_ended()?;
                 }
             }
         }
@@ -251,6 +251,10 @@ where
             self.stop()?;
         }
         self.attendants.resume();
+        self.reap_ended()
+    }
+
+    fn reap_ended(&mut self) -> io::Result<()> {
         let mut has_reaped = false;
         while let Children::Ended(pid) = wait::children()? {
             self.reap(pid)?;
