@@ -17,7 +17,17 @@ use crate::{
 
 /// Fields by which a proxy in front of the server says whom it asks for. With one of them the
 /// address of the connection is not the client's, and says nothing about who may see a diagnosis.
-const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+const FORWARDED: [&str; 9] = [
+    "cf-connecting-ip",
+    "forwarded",
+    "true-client-ip",
+    "via",
+    "x-client-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// All that an answer is finished by.
 pub(super) struct Finish<'f> {

@@ -260,10 +260,18 @@ fn a_stranger_is_not_told_what_is_wrong() {
     let server = Site::new()
         .script("cgi-bin/nonsense", "#!/bin/sh\necho secret\n")
         .serve();
-    let fields = "X-Forwarded-For: 192.0.2.1\r\n";
-    let response = server.request("GET", "/cgi-bin/nonsense", fields, "");
-    assert_eq!(response.status(), 502);
-    assert!(!response.text().contains("secret"), "{}", response.text());
+    for field in [
+        "X-Forwarded-For: 192.0.2.1",
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-Proto: https",
+        "CF-Connecting-IP: 192.0.2.1",
+        "Via: 1.1 proxy",
+    ] {
+        let fields = format!("{field}\r\n");
+        let response = server.request("GET", "/cgi-bin/nonsense", &fields, "");
+        assert_eq!(response.status(), 502);
+        assert!(!response.text().contains("secret"), "{field}");
+    }
 }
 
 #[test]
