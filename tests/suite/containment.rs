@@ -262,15 +262,13 @@ fn what_cannot_be_read_is_refused() {
         .file("a.txt", "inside")
         .file("d/b.txt", "below")
         .file("c.txt", "open");
-    let (directory, root) = (site.directory().to_owned(), site.root());
+    let root = site.root();
     let allow = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    allow(&directory, 0o755);
     allow(&root.join("a.txt"), 0o000);
     allow(&root.join("d"), 0o000);
-    let arguments = ["serve", root.to_str().unwrap(), "--listen", "127.0.0.1:0"];
-    let server = Server::start_as_nobody(&directory, &arguments);
+    let server = site.serve_as_nobody();
     assert_eq!(server.get("/c.txt").text(), "open");
     for target in ["/a.txt", "/d/b.txt", "/d/"] {
         assert_eq!(server.get(target).status(), 403, "{target}");

@@ -69,24 +69,7 @@ fn a_script_cannot_look_into_the_processes_that_have_started_it() {
         "{HEADER}for fact in environ maps fd; do\n\
          cat /proc/$PPID/$fact/. /proc/$PPID/$fact 2>&1 | tr -d '\\0'\ndone\n"
     );
-    let site = Site::new().script("cgi-bin/look", &text);
-    for path in [
-        site.directory().to_owned(),
-        site.root(),
-        site.root().join("cgi-bin"),
-    ] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(path, mode).unwrap();
-    }
-    let root = site.root();
-    let arguments = [
-        "serve",
-        root.to_str().unwrap(),
-        "--cgi",
-        "--listen",
-        "127.0.0.1:0",
-    ];
-    let server = Server::start_as_nobody(site.directory(), &arguments);
+    let server = Site::new().script("cgi-bin/look", &text).serve_as_nobody();
     let response = server.get("/cgi-bin/look");
     assert_eq!(response.status(), 200);
     let seen = response.text();

@@ -202,18 +202,7 @@ fn a_program_that_can_only_be_executed_is_run() {
     let program = site.root().join("cgi-bin/env");
     fs::copy("/usr/bin/env", &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).unwrap();
-    for path in [site.directory().to_owned(), site.root()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let root = site.root();
-    let arguments = [
-        "serve",
-        root.to_str().unwrap(),
-        "--cgi",
-        "--listen",
-        "127.0.0.1:0",
-    ];
-    let server = Server::start_as_nobody(site.directory(), &arguments);
+    let server = site.serve_as_nobody();
     // It writes variables and no header.
     let response = server.get("/cgi-bin/env");
     assert_eq!(response.status(), 502);

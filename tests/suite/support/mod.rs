@@ -61,6 +61,17 @@ impl Site {
         Server::start(&["serve", root, "--cgi", "--listen", "127.0.0.1:0"]).keep(self)
     }
 
+    /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
+    pub fn serve_as_nobody(self) -> Server {
+        let root = self.root();
+        for path in [self.directory(), &root] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the rights");
+        }
+        let root = root.to_str().expect("a path in UTF-8");
+        let arguments = ["serve", root, "--cgi", "--listen", "127.0.0.1:0"];
+        Server::start_as_nobody(self.directory(), &arguments).keep(self)
+    }
+
     /// Serves a configuration, in which `ROOT` stands for the root and a listener on a free port
     /// is added.
     pub fn configured(self, sites: &str) -> Server {
