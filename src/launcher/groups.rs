@@ -336,8 +336,11 @@ fn remove(path: &Path) -> bool {
 /// Ends the scripts of launchers that have ended themselves.
 fn remove_stale(place: &Path) {
     for path in directories(place).filter(|path| is_of_launcher(path)) {
-        if open(&path).and_then(|directory| lock(&directory)).is_err() {
-            // Its launcher runs.
+        // Locked until it is gone: its launcher may just have made it.
+        let Ok(directory) = open(&path) else {
+            continue;
+        };
+        if lock(&directory).is_err() {
             continue;
         }
         tracing::info!("{} is left of another launcher", path.display());

@@ -1,6 +1,6 @@
 //! What goes in and out of a script besides its answer: content to stdin, lines from stderr.
 
-use std::{collections::VecDeque, convert::Infallible, future, pin::Pin};
+use std::{convert::Infallible, future, pin::Pin};
 
 use bytes::Bytes;
 use tokio::{
@@ -12,9 +12,6 @@ use crate::{cgi::process::patience::Patience, records::Pending, semantics::failu
 
 /// A longer line of stderr is written down in pieces.
 const LINE: usize = 4 * 1024;
-
-/// How much of the end of stderr is kept for a diagnosis.
-const TAIL: usize = 2 * 1024;
 
 /// What a pipe holds at most, as Linux makes it.
 const PIPE: usize = 64 * 1024;
@@ -97,7 +94,6 @@ pub struct Lines {
     stderr: pipe::Receiver,
     /// A line that has not yet come to its end.
     line: Vec<u8>,
-    tail: VecDeque<u8>,
 }
 
 impl Lines {
@@ -106,7 +102,6 @@ impl Lines {
         Self {
             stderr,
             line: Vec::new(),
-            tail: VecDeque::new(),
         }
     }
 
@@ -120,9 +115,8 @@ impl Lines {
         future::pending().await
     }
 
-    /// Writes down what is left in the pipe when the script is over, and answers with the end of
-    /// all it wrote.
-    pub fn finish(mut self, pending: &Pending) -> Vec<u8> {
+    /// Writes down what is left in the pipe when the script is over.
+    pub fn finish(mut self, pending: &Pending) {
         // Bounded, for a process that the script has left behind may go on writing.
         for _ in 0..16 {
             let Some(bytes) = read_now(&self.stderr) else {
@@ -133,12 +127,9 @@ impl Lines {
         if !self.line.is_empty() {
             self.write_down(pending);
         }
-        self.tail.into()
     }
 
     fn take(&mut self, bytes: &[u8], pending: &Pending) {
-        self.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
-        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let end = piece.strip_suffix(b"\n");
             self.extend(end.unwrap_or(piece), pending);

@@ -76,7 +76,7 @@ impl Supervision {
             exit = self.until_over(content, stdin) => exit,
             never = stderr.follow(&pending) => match never {},
         };
-        let stderr = stderr.finish(&pending);
+        stderr.finish(&pending);
         self.note(|script| match &exit {
             Ok(exit) => {
                 script.end = Some(match exit.met {
@@ -95,7 +95,7 @@ impl Supervision {
             Ok(exit) => Ok(LastWords {
                 end: (!self.is_killed).then_some(exit.end),
                 met: exit.met,
-                stderr,
+                stderr: pending.last_script_lines(),
             }),
             Err(error) => Err(lost_launcher(&error)),
         });
