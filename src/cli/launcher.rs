@@ -22,7 +22,7 @@ pub fn launch(what: &Launcher) -> Exit {
         let listener = listener(what).map_err(|error| error.to_string())?;
         let _messages = logging::start(level(&source), Lines::Direct);
         let load = || load(&source);
-        let groups = launcher::control_groups(what.parent);
+        let groups = launcher::groups::Groups::prepare(what.parent);
         launcher::run(listener, what.parent, groups, load).map_err(|error| error.to_string())
     });
     match outcome {

@@ -4,7 +4,11 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// The attendants that have not ended.
 #[derive(Debug, Default)]
-pub struct Attendants(Vec<Attendant>);
+pub struct Attendants {
+    all: Vec<Attendant>,
+    /// Why there are no control groups, as long as nobody was told.
+    untold: Option<String>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -15,31 +19,42 @@ struct Attendant {
 }
 
 impl Attendants {
-    /// Adds one.
+    /// None yet. `no_groups` says why scripts have no control groups, if that is so.
+    pub fn new(no_groups: Option<String>) -> Self {
+        Self {
+            all: Vec::new(),
+            untold: no_groups,
+        }
+    }
+
+    /// Adds one. With the first it is told what that means.
     pub fn add(&mut self, pid: Pid, group: String) {
-        self.0.push(Attendant { pid, group });
+        if let Some(reason) = self.untold.take() {
+            tracing::info!("scripts are limited process by process: {reason}");
+        }
+        self.all.push(Attendant { pid, group });
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether this is one.
     pub fn has(&self, pid: Pid) -> bool {
-        self.0.iter().any(|one| one.pid == pid)
+        self.all.iter().any(|one| one.pid == pid)
     }
 
     /// Forgets one that has ended; answers with what the control group of its script is called.
     pub fn remove(&mut self, pid: Pid) -> Option<String> {
-        let at = self.0.iter().position(|one| one.pid == pid)?;
-        Some(self.0.swap_remove(at).group)
+        let at = self.all.iter().position(|one| one.pid == pid)?;
+        Some(self.all.swap_remove(at).group)
     }
 
     /// Lets those go on that a script has stopped, as one of the same user can.
     pub fn resume(&self) {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        for Attendant { pid, .. } in &self.0 {
+        for Attendant { pid, .. } in &self.all {
             // An error says that it has ended, which is seen to next.
             if let Ok(Some(_)) = waitid(WaitId::Pid(*pid), options) {
                 tracing::warn!("the attendant of a script, {pid}, was stopped, and goes on");
@@ -50,7 +65,7 @@ impl Attendants {
 
     /// Sends a signal to all.
     pub fn signal(&self, signal: Signal) {
-        for Attendant { pid, .. } in &self.0 {
+        for Attendant { pid, .. } in &self.all {
             // One that has just ended needs none.
             let _ = kill_process(*pid, signal);
         }

@@ -120,7 +120,7 @@ where
     /// Takes over the listening socket and reads the configuration.
     pub fn new(
         listener: OwnedFd,
-        (signals, groups): (Signals, Option<Groups>),
+        (signals, groups): (Signals, Result<Groups, String>),
         peers: Peers,
         mut load: L,
     ) -> Result<Self, StartError> {
@@ -141,9 +141,9 @@ where
             load,
             snapshot: Arc::new(snapshot),
             spawner,
-            groups,
+            attendants: Attendants::new(groups.as_ref().err().cloned()),
+            groups: groups.ok(),
             role: Role::Launcher,
-            attendants: Attendants::default(),
             launches: 0,
             left: Vec::new(),
             stop_by: None,

@@ -81,26 +81,18 @@ pub fn listener_from_stdin() -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// The launcher's part of the tree of control groups, where there is one to be had. In the foreground
-/// `parent` is the server.
-pub fn control_groups(parent: Option<u32>) -> Option<Groups> {
-    Groups::prepare(parent)
-        .inspect_err(|reason| tracing::info!("scripts are limited process by process: {reason}"))
-        .ok()
-}
-
 /// Serves until SIGTERM; then ends every script and returns.
 ///
 /// In the foreground `parent` is the process that started this one, from the thread that lives as
 /// long as it: the launcher ends when that does. A service manager's launcher has none. `load`
 /// reads the configuration, or says what is wrong with it; it is called now and for every request
-/// to reload.
+/// to reload. `groups` is the launcher's part of the tree of control groups, or why there is none.
 ///
 /// This makes the whole process the launcher: its signals and its children are the launcher's.
 pub fn run<L>(
     listener: OwnedFd,
     parent: Option<u32>,
-    groups: Option<Groups>,
+    groups: Result<Groups, String>,
     load: L,
 ) -> Result<(), StartError>
 where
