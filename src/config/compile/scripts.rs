@@ -51,11 +51,9 @@ pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolv
         return;
     };
     let span = verb.span();
-    let directory = match location {
-        Location::Site => inspect::below(site_root.path(), prefix),
-        Location::Elsewhere(root) => Some(root.path().to_owned()),
+    let Some(directory) = place(location, prefix, site_root) else {
+        return;
     };
-    let Some(directory) = directory else { return };
     // By the command line, directories of scripts may be there or not; elsewhere and below a
     // root that is missing itself, it was reported.
     let is_expected = matches!(location, Location::Site) && span != NOWHERE;
@@ -122,39 +120,49 @@ pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut F
             _ => None,
         });
     for (rule, prefix, ending) in interpreted {
-        let shown = rules
-            .iter()
-            .filter_map(|rule| match (&rule.key, &rule.verb) {
-                (Key::Prefix(longer), Some(verb))
-                    if longer.len() > prefix.len() && longer.starts_with(prefix) =>
-                {
-                    Some((rule, longer, verb))
-                }
-                _ => None,
-            });
-        for (shown, longer, verb) in shown {
-            let directory = match verb.get_ref() {
-                Verb::Files(Location::Elsewhere(root)) => Some(root.path().to_owned()),
-                Verb::Files(Location::Site) | Verb::Fallback(_) => {
-                    inspect::below(root.path(), longer)
-                }
-                _ => None,
-            };
+        let longer =
+            |directory: &[u8]| directory.len() > prefix.len() && directory.starts_with(prefix);
+        for (place, directory, span) in shown(rules, root) {
             let own = Key::Ending {
-                prefix: longer.clone(),
+                prefix: directory.into(),
                 ending: ending.clone(),
             };
             let is_meant = rules
                 .iter()
                 .any(|rule| rule.key == own && rule.verb.is_some());
-            if !is_meant && directory.is_some_and(|place| inspect::has_ending(&place, ending)) {
-                let message = format!(
-                    "files of {:?} are shown below {:?}, not run",
-                    rule.text, shown.text
-                );
+            let has_such = || place.is_some_and(|place| inspect::has_ending(&place, ending));
+            if longer(directory) && !is_meant && has_such() {
+                let (ending, key) = (&rule.text, String::from_utf8_lossy(directory));
+                let message = format!("files of {ending:?} are shown below {key:?}, not run");
                 let help = format!("the longer key decides: write one for \"{own}\" too");
-                findings.warning(&verb.span(), Mistake::new(message).help(help));
+                findings.warning(&span, Mistake::new(message).help(help));
             }
         }
+    }
+}
+
+/// The directories of keys that show files: where they are, and their paths.
+fn shown<'r>(
+    rules: &'r [Rule<Verb>],
+    root: &Root,
+) -> impl Iterator<Item = (Option<PathBuf>, &'r [u8], Span)> {
+    rules.iter().filter_map(move |rule| {
+        let (Key::Prefix(path), Some(verb)) = (&rule.key, &rule.verb) else {
+            return None;
+        };
+        let place = match verb.get_ref() {
+            Verb::Files(location) => place(location, path, root),
+            Verb::Fallback(_) => place(&Location::Site, path, root),
+            _ => return None,
+        };
+        Some((place, &**path, verb.span()))
+    })
+}
+
+/// The directory of a key for a directory.
+fn place(location: &Location, path: &[u8], root: &Root) -> Option<PathBuf> {
+    match location {
+        Location::Site => inspect::below(root.path(), path),
+        Location::Elsewhere(root) => Some(root.path().to_owned()),
     }
 }
