@@ -114,7 +114,7 @@ fn a_directory_of_the_command_line_is_one_site_for_every_host() {
     assert_eq!(messages(&loaded), [""; 0]);
     let snapshot = loaded.snapshot.unwrap();
     let site = snapshot.site_named("default").unwrap();
-    assert_eq!(site.root.path(), directory.path());
+    assert_eq!(&**site.root.path(), directory.path());
     assert_eq!((&*site.origin.file, site.origin.line), ("command line", 0));
     let Action::Files(files) = &site.routes.keyed("/").unwrap().action else {
         panic!("the site serves files");

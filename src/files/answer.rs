@@ -1,19 +1,18 @@
 //! The answer for a file: a representation of it, or what the preconditions say instead.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::{Body, Piece},
     files::{
-        Options,
+        Cache, Options, Source,
         compress::{self, Place},
-        content::{Content, ReadError},
+        content::{Content, ReadError, Whole},
         multipart::{content_range, multipart},
-        variant::{self, Coded, File},
+        variant::{self, Coded},
     },
-    fs::Opened,
     semantics::{
         coding::Coding,
         failure::{Cause, Failure},
@@ -23,29 +22,27 @@ use crate::{
     },
 };
 
-/// Answers with a file. `relative` is its path below the root.
-pub(super) async fn answer(
-    opened: Opened,
-    media_type: HeaderValue,
-    relative: &[u8],
-    options: &Options,
-    head: &Parts,
-) -> Result<Response<Body>, Failure> {
-    let file = File {
-        metadata: &opened.metadata,
-        media_type: &media_type,
-        relative,
-    };
-    let varies = variant::varies(options, &media_type);
-    let choice = variant::choose(&file, options, head).await?;
-    let content = Content::of(choice.sibling.unwrap_or(opened)).await?;
+/// A file that is asked for.
+pub(super) struct Asked<'a> {
+    /// Its path below the root.
+    pub name: &'a [u8],
+    pub media_type: HeaderValue,
+    pub options: &'a Options,
+    pub head: &'a Parts,
+    pub cache: Option<&'a Cache>,
+}
+
+/// Answers with a file.
+pub(super) async fn answer(file: Source, asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
+    let choice = variant::choose(file.metadata(), asked).await?;
+    let content = Content::of(choice.sibling.unwrap_or(file)).await?;
     let place = Cell::new(choice.place);
     let answer = async |content: &Content| {
-        let representation = Representation::new(content, &media_type, choice.coded, &place);
-        representation.answer(head).await
+        let representation = Representation::new(content, asked, choice.coded, &place);
+        representation.answer(asked.head).await
     };
     let mut response = content.begin(answer).await?;
-    if varies {
+    if variant::varies(asked.options, &asked.media_type) {
         let accept_encoding = HeaderValue::from_static("accept-encoding");
         response.headers_mut().insert(header::VARY, accept_encoding);
     }
@@ -54,7 +51,7 @@ pub(super) async fn answer(
 
 /// The content of a file with its length and media type.
 pub(super) async fn whole(
-    opened: Opened,
+    file: Source,
     media_type: &HeaderValue,
 ) -> Result<Response<Body>, Failure> {
     let answer = async |content: &Content| {
@@ -65,13 +62,13 @@ pub(super) async fn whole(
         fields.insert(header::CONTENT_LENGTH, content.size.into());
         Ok(response)
     };
-    Content::of(opened).await?.begin(answer).await
+    Content::of(file).await?.begin(answer).await
 }
 
 /// A representation, chosen.
 struct Representation<'c> {
     content: &'c Content,
-    media_type: &'c HeaderValue,
+    asked: &'c Asked<'c>,
     coded: Coded,
     /// For the encoder, if one is needed.
     place: &'c Cell<Option<Place>>,
@@ -81,7 +78,7 @@ struct Representation<'c> {
 impl<'c> Representation<'c> {
     fn new(
         content: &'c Content,
-        media_type: &'c HeaderValue,
+        asked: &'c Asked<'c>,
         coded: Coded,
         place: &'c Cell<Option<Place>>,
     ) -> Self {
@@ -91,7 +88,7 @@ impl<'c> Representation<'c> {
         }
         Self {
             content,
-            media_type,
+            asked,
             coded,
             place,
             validators,
@@ -122,7 +119,7 @@ impl<'c> Representation<'c> {
                 Ok(response)
             }
             Answer::Content(Selection::Parts(parts)) => {
-                let multipart = multipart(parts, size, self.media_type)?;
+                let multipart = multipart(parts, size, &self.asked.media_type)?;
                 let body = self.content.pieces(multipart.pieces).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);
                 let fields = response.headers_mut();
@@ -153,21 +150,33 @@ impl<'c> Representation<'c> {
 
     async fn made(&self, coding: Coding) -> Result<Body, ReadError> {
         let failed = |error| Failure::system("compressing a file", &error);
-        if self.content.is_small() {
-            let bytes = self.content.read(0..self.content.size).await?;
-            let bytes = compress::whole(bytes, coding).await.map_err(failed)?;
-            return Ok(Body::Bytes(bytes));
+        match self.content.whole() {
+            Whole::Memory(bytes, kept) => {
+                let cache = self.asked.cache.zip(kept);
+                if let Some(coded) = cache.and_then(|(cache, kept)| cache.coded(kept, coding)) {
+                    return Ok(Body::Bytes(coded));
+                }
+                let coded = compress::whole(bytes.clone(), coding)
+                    .await
+                    .map_err(failed)?;
+                if let Some((cache, kept)) = cache {
+                    cache.keep_coded(kept, coding, coded.clone());
+                }
+                Ok(Body::Bytes(coded))
+            }
+            Whole::File(file, version) => {
+                let (source, place) = ((Arc::clone(file), version), self.place.take());
+                let encoded = compress::Encoded::new(source, coding, place).map_err(failed)?;
+                Ok(Body::Stream(Box::pin(encoded)))
+            }
         }
-        let (source, place) = (self.content.source(), self.place.take());
-        let encoded = compress::Encoded::new(source, coding, place).map_err(failed)?;
-        Ok(Body::Stream(Box::pin(encoded)))
     }
 
     /// A response with the fields that describe the content.
     fn described(&self, status: StatusCode, body: Body) -> Response<Body> {
         let mut response = self.response(status, body);
         let fields = response.headers_mut();
-        fields.insert(header::CONTENT_TYPE, self.media_type.clone());
+        fields.insert(header::CONTENT_TYPE, self.asked.media_type.clone());
         match self.coded {
             Coded::Stored(coding) | Coded::Made(coding) => {
                 let name = HeaderValue::from_static(coding.name());

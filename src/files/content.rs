@@ -17,7 +17,11 @@ use rustix::{
 
 use crate::{
     body::{Body, FileContent, Piece, Way},
-    fs::{Metadata, OpenError, Opened, Version, Wait},
+    files::{
+        Source,
+        cache::{Kept, Vacancy},
+    },
+    fs::{Metadata, OpenError, Version, Wait},
     semantics::{
         failure::{Cause, Failure},
         validator::{EntityTag, FileState, SETTLED, Validators},
@@ -40,16 +44,33 @@ const ATTEMPTS: usize = 16;
 /// One version of a file's content.
 #[derive(Debug)]
 pub(super) struct Content {
-    file: Arc<OwnedFd>,
-    version: Version,
     /// Length in bytes.
     pub size: u64,
     /// The validators of this version.
     pub validators: Validators,
-    /// How it is sent where it is not read.
-    way: Way,
-    /// All of it, where it was read.
-    bytes: Option<Bytes>,
+    bytes: Place,
+}
+
+/// Where content is.
+#[derive(Debug)]
+enum Place {
+    /// Here, all of it, and perhaps in the cache.
+    Memory(Bytes, Option<Arc<Kept>>),
+    /// In a file, as long as it has this version.
+    File {
+        file: Arc<OwnedFd>,
+        version: Version,
+        /// How it is sent.
+        way: Way,
+    },
+}
+
+/// All of a file's content.
+pub(super) enum Whole<'c> {
+    /// In memory, and perhaps in the cache.
+    Memory(&'c Bytes, Option<&'c Kept>),
+    /// In the open file, to be read piece by piece.
+    File(&'c Arc<OwnedFd>, Version),
 }
 
 /// Why content was not read.
@@ -69,15 +90,35 @@ impl From<Failure> for ReadError {
 
 impl Content {
     /// The content of a regular file, of the version that it has now.
-    pub async fn of(opened: Opened) -> Result<Self, Failure> {
-        Self::of_file(Arc::new(opened.fd), opened.metadata).await
+    pub async fn of(file: Source) -> Result<Self, Failure> {
+        match file {
+            Source::Kept(kept) => Ok(Self::kept(kept)),
+            Source::Opened(opened, vacancy) => {
+                Self::of_file(Arc::new(opened.fd), opened.metadata, vacancy).await
+            }
+        }
     }
 
-    async fn of_file(file: Arc<OwnedFd>, metadata: Metadata) -> Result<Self, Failure> {
+    async fn of_file(
+        file: Arc<OwnedFd>,
+        metadata: Metadata,
+        vacancy: Option<Vacancy>,
+    ) -> Result<Self, Failure> {
         if metadata.size > IN_MEMORY {
             return Self::described(file, metadata).await;
         }
-        Self::in_memory(file, metadata).await
+        Self::in_memory(file, metadata, vacancy).await
+    }
+
+    /// Content that is kept in memory.
+    fn kept(kept: Arc<Kept>) -> Self {
+        let now = SystemTime::now();
+        let validators = Validators::new(kept.tag.clone(), kept.metadata.modified, now);
+        Self {
+            size: kept.bytes.len() as u64,
+            validators,
+            bytes: Place::Memory(kept.bytes.clone(), Some(kept)),
+        }
     }
 
     /// Begins an answer with the content, and begins it anew with the version that the file has by
@@ -91,8 +132,12 @@ impl Content {
                 Ok(answer) => return Ok(answer),
                 Err(ReadError::Failure(failure)) => return Err(failure),
                 Err(ReadError::Changed) => {
-                    let metadata = look(&self.file)?;
-                    self = Self::of_file(self.file, metadata).await?;
+                    // What is in memory does not change.
+                    let Place::File { file, .. } = self.bytes else {
+                        break;
+                    };
+                    let metadata = look(&file)?;
+                    self = Self::of_file(file, metadata, None).await?;
                 }
             }
         }
@@ -111,15 +156,21 @@ impl Content {
         } else {
             Way::Copied
         };
+        let version = metadata.version();
         Ok(Self {
-            way,
-            ..Self::new(file, &metadata, validators, None)
+            size: metadata.size,
+            validators,
+            bytes: Place::File { file, version, way },
         })
     }
 
     /// The content of a small file: what was read while the file stayed the same. Where its state may
     /// not tell that, it is what was read twice alike.
-    async fn in_memory(file: Arc<OwnedFd>, mut metadata: Metadata) -> Result<Self, Failure> {
+    async fn in_memory(
+        file: Arc<OwnedFd>,
+        mut metadata: Metadata,
+        vacancy: Option<Vacancy>,
+    ) -> Result<Self, Failure> {
         let mut before: Option<Bytes> = None;
         for _ in 0..ATTEMPTS {
             wait_for_writers(&file, &metadata).await;
@@ -135,8 +186,13 @@ impl Content {
             match bytes {
                 Some(bytes) if is_same => {
                     let tag = EntityTag::of_content(&bytes);
-                    let validators = Validators::new(tag, after.modified, now);
-                    return Ok(Self::new(file, &after, validators, Some(bytes)));
+                    let kept =
+                        vacancy.and_then(|vacancy| vacancy.keep(after, tag.clone(), bytes.clone()));
+                    return Ok(Self {
+                        size: after.size,
+                        validators: Validators::new(tag, after.modified, now),
+                        bytes: Place::Memory(bytes, kept),
+                    });
                 }
                 bytes => before = bytes,
             }
@@ -148,38 +204,24 @@ impl Content {
         Err(changing())
     }
 
-    fn new(
-        file: Arc<OwnedFd>,
-        metadata: &Metadata,
-        validators: Validators,
-        bytes: Option<Bytes>,
-    ) -> Self {
-        Self {
-            file,
-            version: metadata.version(),
-            size: metadata.size,
-            validators,
-            way: Way::Sendfile,
-            bytes,
+    /// All of it.
+    pub fn whole(&self) -> Whole<'_> {
+        match &self.bytes {
+            Place::Memory(bytes, kept) => Whole::Memory(bytes, kept.as_deref()),
+            Place::File { file, version, .. } => Whole::File(file, *version),
         }
-    }
-
-    /// Whether all of it may be read at once.
-    pub fn is_small(&self) -> bool {
-        self.size <= IN_MEMORY
     }
 
     /// These bytes of it, in memory; they must be few.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
         let position = |at| usize::try_from(at).unwrap_or(usize::MAX);
-        if let Some(bytes) = &self.bytes {
-            return Ok(bytes.slice(position(range.start)..position(range.end)));
-        }
-        let bytes = read_at(&self.file, range).await?;
-        if self.version.is_of(&self.file) {
-            Ok(bytes)
-        } else {
-            Err(ReadError::Changed)
+        match &self.bytes {
+            Place::Memory(bytes, _) => Ok(bytes.slice(position(range.start)..position(range.end))),
+            Place::File { file, version, .. } => {
+                let bytes = read_at(file, range).await?;
+                let is_same = version.is_of(file);
+                is_same.then_some(bytes).ok_or(ReadError::Changed)
+            }
         }
     }
 
@@ -189,9 +231,10 @@ impl Content {
             Piece::File(range) => range.end - range.start,
             Piece::Memory(_) => 0,
         });
-        if of_file.sum::<u64>() > IN_MEMORY {
-            let file = Arc::clone(&self.file);
-            let content = FileContent::new(file, self.version, pieces, self.way);
+        if let Place::File { file, version, way } = &self.bytes
+            && of_file.sum::<u64>() > IN_MEMORY
+        {
+            let content = FileContent::new(Arc::clone(file), *version, pieces, *way);
             return Ok(Body::File(content));
         }
         if let [Piece::File(range)] = &pieces[..] {
@@ -205,11 +248,6 @@ impl Content {
             }
         }
         Ok(Body::Bytes(content.into()))
-    }
-
-    /// The open file and its version, to be read piece by piece.
-    pub fn source(&self) -> (Arc<OwnedFd>, Version) {
-        (Arc::clone(&self.file), self.version)
     }
 }
 
@@ -247,7 +285,8 @@ async fn wait_for_writers(file: &Arc<OwnedFd>, metadata: &Metadata) -> bool {
     is_resting
 }
 
-fn state(metadata: &Metadata) -> FileState {
+/// What tells one state of the file from another.
+pub(super) fn state(metadata: &Metadata) -> FileState {
     FileState {
         device: metadata.device,
         inode: metadata.inode,

@@ -1,10 +1,15 @@
 //! What a path names below a root: a file, a directory with an index, a directory to list.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode};
 
 use crate::{
-    files::Options,
-    fs::{Kind, OpenError, Opened, Wait, policy},
+    files::{
+        Options,
+        cache::{Kept, Look, Named, Vacancy},
+    },
+    fs::{Kind, Metadata, OpenError, Opened, policy},
     semantics::{
         failure::{Cause, Failure},
         target::Path,
@@ -17,7 +22,7 @@ pub enum Found {
     /// A regular file.
     File {
         /// The file.
-        opened: Opened,
+        file: Source,
         /// Its media type (RFC 9110 §8.3).
         media_type: HeaderValue,
         /// The path it could be asked for by, where that is another than it was: an index, or the
@@ -26,6 +31,25 @@ pub enum Found {
     },
     /// A directory to list.
     Directory(Opened),
+}
+
+/// Where the content of a file is.
+#[derive(Debug)]
+pub enum Source {
+    /// In memory.
+    Kept(Arc<Kept>),
+    /// In the file, to be kept in memory if there is a place.
+    Opened(Opened, Option<Vacancy>),
+}
+
+impl Source {
+    /// The metadata of the file.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Kept(kept) => &kept.metadata,
+            Self::Opened(opened, _) => &opened.metadata,
+        }
+    }
 }
 
 /// Why nothing was found.
@@ -41,15 +65,15 @@ pub enum LocateError {
 
 /// Finds what `path` names. Fails with 404 for what is not there or has a name that is never
 /// served, and 403 for what must not be read.
-pub fn locate(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, LocateError> {
+pub fn locate(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
     let bytes = path.as_bytes();
     if policy::hidden_component(bytes).is_some() {
         return Err(failure(path, StatusCode::NOT_FOUND, Cause::HiddenName));
     }
-    match named(options, path, wait) {
+    match named(options, path, look) {
         Err(LocateError::Failure(failure)) if is_nothing(&failure) => {
             let fallback = options.fallback.as_ref();
-            let found = fallback.map(|fallback| by_itself(options, fallback, wait));
+            let found = fallback.map(|fallback| by_itself(options, fallback, look));
             found
                 .transpose()?
                 .flatten()
@@ -60,20 +84,25 @@ pub fn locate(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, L
 }
 
 /// What a path names without a `fallback`.
-fn named(options: &Options, path: &Path<'_>, wait: Wait) -> Result<Found, LocateError> {
+fn named(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
     let relative = options.place.relative(path.as_bytes());
-    let opened = options.place.root.open(relative, wait);
-    let opened = opened.map_err(|error| refusal(path, error))?;
-    match opened.metadata.kind {
-        Kind::File => Ok(Found::File {
-            opened,
-            media_type: options.types.of(relative),
-            own_path: None,
-        }),
-        Kind::Directory if !path.is_directory() => Err(LocateError::MissingSlash),
-        Kind::Directory => directory(options, path, opened, wait),
-        Kind::Other => Err(failure(path, StatusCode::FORBIDDEN, Cause::NotRegular)),
-    }
+    let named = look.open(&options.place.root, relative);
+    let file = match named.map_err(|error| refusal(path, error))? {
+        Named::Kept(kept) => Source::Kept(kept),
+        Named::Directory => return directory(options, path, look),
+        Named::Opened(opened, vacancy) => match opened.metadata.kind {
+            Kind::File => Source::Opened(opened, vacancy),
+            Kind::Directory => return directory(options, path, look),
+            Kind::Other => {
+                return Err(failure(path, StatusCode::FORBIDDEN, Cause::NotRegular));
+            }
+        },
+    };
+    Ok(Found::File {
+        file,
+        media_type: options.types.of(relative),
+        own_path: None,
+    })
 }
 
 /// Whether nothing was there to answer with, so that `fallback` may.
@@ -82,19 +111,21 @@ fn is_nothing(failure: &Failure) -> bool {
 }
 
 /// The first index file that is there, else the listing.
-fn directory(
-    options: &Options,
-    path: &Path<'_>,
-    opened: Opened,
-    wait: Wait,
-) -> Result<Found, LocateError> {
+fn directory(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
+    if !path.is_directory() {
+        return Err(LocateError::MissingSlash);
+    }
     for index in &options.index {
-        if let Some(found) = by_itself(options, &path.child(index.as_bytes()), wait)? {
+        if let Some(found) = by_itself(options, &path.child(index.as_bytes()), look)? {
             return Ok(found);
         }
     }
     if options.listing {
-        return Ok(Found::Directory(opened));
+        let relative = options.place.relative(path.as_bytes());
+        let opened = options.place.root.open(relative, look.wait);
+        return Ok(Found::Directory(
+            opened.map_err(|error| refusal(path, error))?,
+        ));
     }
     Err(failure(path, StatusCode::FORBIDDEN, Cause::NoIndex))
 }
@@ -103,11 +134,11 @@ fn directory(
 fn by_itself(
     options: &Options,
     path: &Path<'static>,
-    wait: Wait,
+    look: Look<'_>,
 ) -> Result<Option<Found>, LocateError> {
-    let found = file_at(options, path, wait)?;
-    Ok(found.map(|opened| Found::File {
-        opened,
+    let found = file_at(options, path, look)?;
+    Ok(found.map(|file| Found::File {
+        file,
         media_type: options.types.of(path.as_bytes()),
         own_path: Some(path.clone()),
     }))
@@ -117,12 +148,15 @@ fn by_itself(
 pub fn file_at(
     options: &Options,
     path: &Path<'_>,
-    wait: Wait,
-) -> Result<Option<Opened>, LocateError> {
+    look: Look<'_>,
+) -> Result<Option<Source>, LocateError> {
     let relative = options.place.relative(path.as_bytes());
-    match options.place.root.open(relative, wait) {
-        Ok(opened) => Ok(Some(opened).filter(|opened| opened.metadata.kind == Kind::File)),
-        Err(OpenError::NotFound) => Ok(None),
+    match look.open(&options.place.root, relative) {
+        Ok(Named::Kept(kept)) => Ok(Some(Source::Kept(kept))),
+        Ok(Named::Opened(opened, vacancy)) if opened.metadata.kind == Kind::File => {
+            Ok(Some(Source::Opened(opened, vacancy)))
+        }
+        Ok(Named::Opened(..) | Named::Directory) | Err(OpenError::NotFound) => Ok(None),
         Err(error) => Err(refusal(path, error)),
     }
 }
@@ -152,7 +186,7 @@ mod tests {
     use super::*;
     use crate::{
         files::Types,
-        fs::{Place, Root},
+        fs::{Place, Root, Wait},
     };
 
     /// A root with files and links, and beside it what must not be reached.
@@ -226,13 +260,15 @@ mod tests {
             let text = format!("/{}{noise}", segments.join("/"));
             let Ok(path) = Path::parse(&text) else { return Ok(()) };
             SITE.with(|(_directory, options)| {
-                let found = locate(options, &path, Wait::Allowed);
-                let Ok(Found::File { opened, .. } | Found::Directory(opened)) = found else {
-                    return Ok(());
+                let found = locate(options, &path, Look::plain(Wait::Allowed));
+                let inode = match found {
+                    Ok(Found::File { file, .. }) => file.metadata().inode,
+                    Ok(Found::Directory(opened)) => opened.metadata.inode,
+                    Err(_) => return Ok(()),
                 };
                 let mut inside = Vec::new();
                 inodes(options.place.root.path(), &mut inside);
-                prop_assert!(inside.contains(&opened.metadata.inode), "{}", text);
+                prop_assert!(inside.contains(&inode), "{}", text);
                 Ok(())
             })?;
         }

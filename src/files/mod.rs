@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod cache;
 mod compress;
 mod content;
 mod listing;
@@ -18,14 +19,15 @@ use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::Body,
-    fs::{Opened, Place},
+    fs::Place,
     semantics::{
         failure::{Cause, Failure},
         target::Path,
     },
 };
 
-pub use locate::{Found, LocateError, file_at, locate};
+pub use cache::{Cache, Look};
+pub use locate::{Found, LocateError, Source, file_at, locate};
 pub use media_type::Types;
 
 /// What a path key says about files, complete.
@@ -74,25 +76,34 @@ pub fn admit(method: &Method) -> Result<(), Failure> {
     })
 }
 
-/// Answers with a file or a listing. `path` is the decoded path of the request.
+/// Answers with a file or a listing. `path` is the decoded path of the request; `cache`, what is known
+/// of siblings and codings.
 pub async fn respond(
     found: Found,
     options: &Options,
     path: &Path<'_>,
     head: &Parts,
+    cache: Option<&Cache>,
 ) -> Result<Response<Body>, Failure> {
     if head.method == Method::OPTIONS {
         return Ok(allowed());
     }
     match found {
         Found::File {
-            opened,
+            file,
             media_type,
             own_path,
         } => {
             let path = own_path.as_ref().unwrap_or(path);
-            let relative = options.place.relative(path.as_bytes());
-            answer::answer(opened, media_type, relative, options, head).await
+            let name = options.place.relative(path.as_bytes());
+            let asked = answer::Asked {
+                name,
+                media_type,
+                options,
+                head,
+                cache,
+            };
+            answer::answer(file, &asked).await
         }
         Found::Directory(opened) => listing::respond(opened, options, path, head).await,
     }
@@ -100,12 +111,12 @@ pub async fn respond(
 
 /// A file as it is, for whoever did not ask for it, such as a page for an error. `path` is its own.
 pub async fn page(
-    opened: Opened,
+    file: Source,
     options: &Options,
     path: &Path<'_>,
 ) -> Result<Response<Body>, Failure> {
     let media_type = options.types.of(path.as_bytes());
-    answer::whole(opened, &media_type).await
+    answer::whole(file, &media_type).await
 }
 
 /// The answer to OPTIONS (RFC 9110 §9.3.7).

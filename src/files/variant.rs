@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, request::Parts};
+use http::{HeaderValue, StatusCode};
 
 use crate::{
     files::{
-        Options,
+        Look, Options, Source,
+        answer::Asked,
+        cache::Named,
         compress::{self, Place},
         content::IN_MEMORY,
         media_type::essence,
     },
-    fs::{Kind, Metadata, OpenError, Opened, Wait},
+    fs::{Kind, Metadata, OpenError, Wait},
     semantics::{
         coding::{Acceptable, Coding},
         failure::{Cause, Failure},
@@ -37,14 +39,6 @@ pub(super) enum Coded {
     Made(Coding),
 }
 
-/// The file that was asked for.
-pub(super) struct File<'f> {
-    pub metadata: &'f Metadata,
-    pub media_type: &'f HeaderValue,
-    /// Its path below the root.
-    pub relative: &'f [u8],
-}
-
 /// Whether the answer depends on `Accept-Encoding`.
 pub(super) fn varies(options: &Options, media_type: &HeaderValue) -> bool {
     options.compress && is_text_like(media_type)
@@ -55,18 +49,15 @@ pub(super) fn varies(options: &Options, media_type: &HeaderValue) -> bool {
 pub(super) struct Choice {
     pub coded: Coded,
     /// The sibling, where one is sent.
-    pub sibling: Option<Opened>,
+    pub sibling: Option<Source>,
     /// A place for the encoder of a large file.
     pub place: Option<Place>,
 }
 
 /// Chooses. Ranges are of the file as it is, so whoever asks for one gets that. Fails with 406 where
 /// the client takes nothing that there is.
-pub(super) async fn choose(
-    file: &File<'_>,
-    options: &Options,
-    head: &Parts,
-) -> Result<Choice, Failure> {
+pub(super) async fn choose(file: &Metadata, asked: &Asked<'_>) -> Result<Choice, Failure> {
+    let head = asked.head;
     let choice = |coded| Choice {
         coded,
         sibling: None,
@@ -76,17 +67,17 @@ pub(super) async fn choose(
     let may_be_plain = acceptable.takes_identity();
     let wants_part = representation::asks_for_part(&head.method, &head.headers);
     let best = acceptable.ranked().next();
-    if varies(options, file.media_type) && !(may_be_plain && wants_part) {
+    if varies(asked.options, &asked.media_type) && !(may_be_plain && wants_part) {
         for coding in acceptable.ranked() {
-            if let Some(opened) = stored(file, options, coding).await? {
+            if let Some(sibling) = stored(file, asked, coding).await? {
                 return Ok(Choice {
-                    sibling: Some(opened),
+                    sibling: Some(sibling),
                     ..choice(Coded::Stored(coding))
                 });
             }
         }
         let least = if may_be_plain { WORTH_IT } else { 0 };
-        let size = file.metadata.size;
+        let size = file.size;
         if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
             let is_large = size > IN_MEMORY;
             let place = is_large.then(compress::place).flatten();
@@ -107,27 +98,36 @@ pub(super) async fn choose(
 
 /// The sibling in a coding, unless it is older than the file.
 async fn stored(
-    file: &File<'_>,
-    options: &Options,
+    file: &Metadata,
+    asked: &Asked<'_>,
     coding: Coding,
-) -> Result<Option<Opened>, Failure> {
-    let name = [file.relative, coding.ending().as_bytes()].concat();
-    let root = &options.place.root;
-    let opened = match root.open(&name, Wait::Never) {
+) -> Result<Option<Source>, Failure> {
+    let name = [asked.name, coding.ending().as_bytes()].concat();
+    let root = &asked.options.place.root;
+    let look = Look {
+        wait: Wait::Never,
+        cache: asked.cache,
+    };
+    let named = match look.open(root, &name) {
         Err(OpenError::WouldWait) => {
             let root = Arc::clone(root);
             let opening = tokio::task::spawn_blocking(move || root.open(&name, Wait::Allowed));
-            opening
+            let opened = opening
                 .await
-                .map_err(|error| Failure::system("looking up a file", &error.into()))?
+                .map_err(|error| Failure::system("looking up a file", &error.into()))?;
+            opened.map(|opened| Named::Opened(opened, None))
         }
         outcome => outcome,
     };
     // One that cannot be had is as if it were not there: there is always the file itself.
-    let of_file = |opened: &Opened| opened.metadata.kind == Kind::File;
-    Ok(opened
-        .ok()
-        .filter(|opened| of_file(opened) && is_current(&opened.metadata, file.metadata)))
+    let sibling = match named {
+        Ok(Named::Kept(kept)) => Source::Kept(kept),
+        Ok(Named::Opened(opened, vacancy)) => Source::Opened(opened, vacancy),
+        Ok(Named::Directory) | Err(_) => return Ok(None),
+    };
+    let is_file = sibling.metadata().kind == Kind::File;
+    let is_taken = is_file && is_current(sibling.metadata(), file);
+    Ok(is_taken.then_some(sibling))
 }
 
 /// How long before a file a sibling may have come to where it is: both may be copied in any order.

@@ -25,7 +25,7 @@ const WALK_ATTEMPTS: usize = 16;
 /// A directory that contains everything opened through it.
 #[derive(Debug)]
 pub struct Root {
-    path: PathBuf,
+    path: Arc<Path>,
     handle: ArcSwapOption<Handle>,
     /// What symbolic links may lead to outside.
     follow: Vec<Root>,
@@ -127,7 +127,7 @@ impl Root {
     /// look-up [`OpenError::NotFound`] until it does.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
+            path: path.into().into(),
             handle: ArcSwapOption::empty(),
             follow: Vec::new(),
         }
@@ -142,11 +142,11 @@ impl Root {
 
     /// The directories that symbolic links may lead into.
     pub fn followed(&self) -> impl Iterator<Item = &Path> {
-        self.follow.iter().map(Self::path)
+        self.follow.iter().map(|root| &*root.path)
     }
 
     /// The configured path.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
@@ -158,6 +158,17 @@ impl Root {
     pub fn open(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         self.open_with(relative, How { flags, wait })
+    }
+
+    /// The same where no symbolic link is on the way; else it fails with [`OpenError::Outside`].
+    pub fn open_straight(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
+        let handle = self.current()?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let relative = if relative.is_empty() { b"." } else { relative };
+        let how = How { flags, wait };
+        let fd = open_within(handle.fd.as_fd(), relative, ResolveFlags::NO_SYMLINKS, how)?;
+        let metadata = Metadata::of(&fd)?;
+        Ok(Opened { fd, metadata })
     }
 
     /// Finds what `relative` names, as [`Root::open`] does, whether it can be read or not: the
@@ -184,14 +195,14 @@ impl Root {
 
     /// The handle of what the path names now. One `stat` finds out whether the root was swapped.
     pub(super) fn current(&self) -> Result<Arc<Handle>, OpenError> {
-        let now = rustix::fs::stat(&self.path)?;
+        let now = rustix::fs::stat(&*self.path)?;
         if let Some(handle) = &*self.handle.load()
             && (handle.device, handle.inode) == (now.st_dev, now.st_ino)
         {
             return Ok(Arc::clone(handle));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let fd = rustix::fs::open(&*self.path, flags, Mode::empty())?;
         let opened = rustix::fs::fstat(&fd)?;
         let handle = Arc::new(Handle {
             fd,

@@ -25,7 +25,7 @@ use std::{
 };
 
 use crate::{
-    cgi::Gateway, config, records::Sink, service::Service, site::Snapshot, systemd,
+    cgi::Gateway, config, files::Cache, records::Sink, service::Service, site::Snapshot, systemd,
     transport::Listen,
 };
 
@@ -99,6 +99,7 @@ impl Server {
         let current = Current::new(Arc::new(start.snapshot));
         let service = Service {
             gateway: start.gateway.clone(),
+            cache: Arc::new(Cache::new(64 << 20)),
             sink: start.sink,
         };
         let counters = Counters::new(descriptors::connections());

@@ -10,8 +10,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::{
     cgi,
-    files::{self, Found},
-    fs::Wait,
+    files::{self, Found, Look},
     semantics::{
         authority::{Authority, Host},
         failure::{Cause, Failure},
@@ -75,7 +74,7 @@ enum Stop {
 pub fn decide(
     snapshot: &Snapshot,
     question: Question<'_>,
-    wait: Wait,
+    look: Look<'_>,
     trace: &mut impl Trace,
 ) -> Result<Decision, Undecided> {
     let host = question.authority.map(|authority| &authority.host);
@@ -96,7 +95,7 @@ pub fn decide(
         site,
         route: site.routes.find(question.path.as_bytes()),
         user: None,
-        wait,
+        look,
     };
     trace.step(|| route_step(walk.rule()));
     let outcome = match walk.reach(question, trace) {
@@ -140,7 +139,7 @@ struct Walk<'s> {
     route: RouteId,
     /// Who has shown a password.
     user: Option<User>,
-    wait: Wait,
+    look: Look<'s>,
 }
 
 impl<'s> Walk<'s> {
@@ -216,7 +215,7 @@ impl<'s> Walk<'s> {
 
     fn file(&self, options: &files::Options, question: Question<'_>) -> Result<Resource, Stop> {
         let route = self.route;
-        match files::locate(options, question.path, self.wait) {
+        match files::locate(options, question.path, self.look) {
             Ok(found) => Ok(Resource::Files { route, found }),
             Err(files::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
             Err(files::LocateError::WouldWait) => Err(Stop::WouldWait),
@@ -239,7 +238,7 @@ impl<'s> Walk<'s> {
             )));
         }
         let route = self.route;
-        match cgi::locate::locate(options, path, self.wait) {
+        match cgi::locate::locate(options, path, self.look.wait) {
             Ok(script) => Ok(Resource::Script { route, script }),
             Err(cgi::locate::LocateError::Failure(failure)) => Err(Stop::Failure(failure)),
             Err(cgi::locate::LocateError::WouldWait) => Err(Stop::WouldWait),

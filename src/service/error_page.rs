@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode};
 
 use crate::{
     body::Body,
-    files::{self, LocateError},
+    files::{self, LocateError, Look},
     fs::Wait,
     page::{self, Escaped},
     semantics::{
@@ -26,10 +26,10 @@ pub(super) async fn configured(
 ) -> Option<Response<Body>> {
     let site = &snapshot[id];
     let options = site.routes.files_for_page(path, &site.files)?;
-    let found = match files::file_at(options, path, Wait::Never) {
+    let found = match files::file_at(options, path, Look::plain(Wait::Never)) {
         Err(LocateError::WouldWait) => {
             let (options, path) = (options.clone(), path.clone());
-            let waiting = move || files::file_at(&options, &path, Wait::Allowed);
+            let waiting = move || files::file_at(&options, &path, Look::plain(Wait::Allowed));
             tokio::task::spawn_blocking(waiting).await.ok()?
         }
         outcome => outcome,

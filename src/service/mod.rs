@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use crate::{
     body::Body,
     cgi::{self, Gateway, ScriptRequest},
-    files,
+    files::{self, Cache, Look},
     fs::Wait,
     records::{Pending, Sink},
     semantics::{
@@ -53,6 +53,8 @@ const LOCAL_REDIRECTS: usize = 5;
 pub struct Service {
     /// The way to the launcher.
     pub gateway: Gateway,
+    /// What is known of files.
+    pub cache: Arc<Cache>,
     /// Where records go.
     pub sink: Sink,
 }
@@ -162,7 +164,9 @@ impl Exchange<'_> {
             if target.is_server {
                 return Ok(files::allowed());
             }
-            let decision = self.decide(&asked.head, &target, reached).await?;
+            let cache = self.service.cache.current();
+            let request = (&*asked.head, &target);
+            let decision = self.decide(request, cache, reached).await?;
             expectation(head)?;
             asked.content.admit()?;
             let site = &self.snapshot[decision.site];
@@ -170,7 +174,8 @@ impl Exchange<'_> {
                 Resource::Redirect { location, status } => return redirect(&location, status),
                 Resource::Files { route, found } => {
                     let options = site.routes.files(route);
-                    return files::respond(found, options, &target.path, &asked.head).await;
+                    let path = &target.path;
+                    return files::respond(found, options, path, &asked.head, cache).await;
                 }
                 Resource::Script { route, script } => (route, script),
             };
@@ -248,8 +253,8 @@ impl Exchange<'_> {
     /// password that was not seen before is verified in between.
     async fn decide(
         &self,
-        head: &Parts,
-        target: &Target<'_>,
+        (head, target): (&Parts, &Target<'_>),
+        cache: Option<&Cache>,
         reached: &mut Reached,
     ) -> Result<Decision, Failure> {
         let connection = &self.origin.connection;
@@ -259,7 +264,7 @@ impl Exchange<'_> {
             let decided = match wait {
                 Wait::Never => {
                     let question = question(connection, head, target);
-                    decide(self.snapshot, question, wait, &mut ())
+                    decide(self.snapshot, question, Look { wait, cache }, &mut ())
                 }
                 Wait::Allowed => self.decide_elsewhere(head).await?,
             };
@@ -301,7 +306,7 @@ impl Exchange<'_> {
             // The same head makes the same target.
             let target = Target::parse(&head).map_err(Undecided::NoSite)?;
             let question = question(&connection, &head, &target);
-            decide(&snapshot, question, Wait::Allowed, &mut ())
+            decide(&snapshot, question, Look::plain(Wait::Allowed), &mut ())
         });
         waiting
             .await

@@ -12,6 +12,7 @@ use crate::{
     cgi::meta_variables::Facts,
     cli::{Exit, arguments::Explain, outcome::Outcome},
     config::{self, Source},
+    files::Look,
     fs::Wait,
     semantics::{failure::Failure, target::Target},
     service::{
@@ -132,7 +133,7 @@ fn verdict(
         path: &target.path,
         query: target.query,
     };
-    let decision = match decide(snapshot, asked, Wait::Allowed, steps) {
+    let decision = match decide(snapshot, asked, Look::plain(Wait::Allowed), steps) {
         Ok(decision) => decision,
         Err(Undecided::NoSite(failure)) => return Verdict::of(&failure),
         Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),

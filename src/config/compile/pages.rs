@@ -8,7 +8,7 @@ use crate::{
         findings::{Findings, Mistake},
         inherit::{Effective, Rule},
     },
-    files::{self, LocateError},
+    files::{self, LocateError, Look},
     fs::Wait,
     semantics::target::Path,
     site::{Action, Key, Routes},
@@ -25,6 +25,7 @@ pub(super) fn check(
         .iter()
         .flat_map(|rule| rule.options.serving.error_pages.values());
     let pages: Vec<_> = base.serving.error_pages.values().chain(of_rules).collect();
+    let look = Look::plain(Wait::Allowed);
     let fallbacks: Vec<_> = rules.iter().filter_map(fallback).collect();
     for (what, path) in pages
         .into_iter()
@@ -32,7 +33,7 @@ pub(super) fn check(
         .chain(fallbacks.into_iter().map(|path| ("fallback", path)))
     {
         let options = routes.files_for_page(path.get_ref(), site);
-        let found = options.map(|options| files::file_at(options, path.get_ref(), Wait::Allowed));
+        let found = options.map(|options| files::file_at(options, path.get_ref(), look));
         let reason = match found {
             Some(Ok(Some(_))) => continue,
             Some(Err(LocateError::Failure(failure))) => failure.to_string(),

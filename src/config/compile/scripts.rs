@@ -163,6 +163,6 @@ fn shown<'r>(
 fn place(location: &Location, path: &[u8], root: &Root) -> Option<PathBuf> {
     match location {
         Location::Site => inspect::below(root.path(), path),
-        Location::Elsewhere(root) => Some(root.path().to_owned()),
+        Location::Elsewhere(root) => Some(root.path().to_path_buf()),
     }
 }

@@ -1,0 +1,151 @@
+//! The directories that names are looked up in, watched from the root of all files down.
+
+use std::{ffi::OsString, os::fd::OwnedFd, os::unix::ffi::OsStringExt, path::Component, sync::Arc};
+
+use rustix::{
+    fs::{FileType, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    files::cache::{
+        Cache,
+        entry::{Known, Thing},
+        filesystem,
+        watch::{Node, Watch},
+    },
+    fs::{OpenError, Root, Wait},
+};
+
+/// So many symbolic links may be on the way to a root: as many as the kernel follows.
+const LINKS: usize = 40;
+
+/// A directory: what it depends on, and the number under which its names are watched.
+pub(super) type Directory = (Arc<Node>, i32);
+
+/// Why there is no directory to watch a name in.
+#[derive(Debug)]
+pub(super) enum Blind {
+    /// It is not there, for as long as the node is valid.
+    Absent(Arc<Node>),
+    /// Its changes are not told.
+    Untold,
+    /// The look-up would wait.
+    WouldWait,
+}
+
+impl From<Errno> for Blind {
+    fn from(_: Errno) -> Self {
+        Self::Untold
+    }
+}
+
+impl Cache {
+    /// The directory, at or below the root, that a name is looked up in.
+    pub(super) fn directory_of(
+        &self,
+        root: &Root,
+        name: &[u8],
+        wait: Wait,
+    ) -> Result<Directory, Blind> {
+        let slash = name.iter().rposition(|&byte| byte == b'/');
+        let name = &name[..slash.unwrap_or(0)];
+        if let Ok(directory) = self.known_directory(root, name) {
+            return Ok(directory);
+        }
+        let mut directory = match self.known_directory(root, b"") {
+            Ok(directory) => directory,
+            Err(_) => self.root(root)?,
+        };
+        let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends = slashes.map(|(at, _)| at).chain([name.len()]);
+        for end in ends.filter(|&end| end > 0) {
+            let prefix = &name[..end];
+            let known = match self.known_directory(root, prefix) {
+                Err(Blind::Untold) => match self.look_up(&directory, root, prefix, wait) {
+                    Err(OpenError::WouldWait) => return Err(Blind::WouldWait),
+                    _ => self.known_directory(root, prefix),
+                },
+                known => known,
+            };
+            directory = known?;
+        }
+        Ok(directory)
+    }
+
+    /// A directory below a root, as far as it is known.
+    fn known_directory(&self, root: &Root, name: &[u8]) -> Result<Directory, Blind> {
+        match self.known(root, name).as_deref() {
+            Some(Known::Watched(node, thing)) if node.is_valid() => match thing {
+                Thing::Directory(number) => Ok((Arc::clone(node), *number)),
+                Thing::Absent => Err(Blind::Absent(Arc::clone(node))),
+                Thing::File(_) => Err(Blind::Untold),
+            },
+            _ => Err(Blind::Untold),
+        }
+    }
+
+    /// A root. It depends on every name that is on the way to it.
+    fn root(&self, root: &Root) -> Result<Directory, Blind> {
+        let watch = self.watch.as_ref().ok_or(Blind::Untold)?;
+        let node = watch.node(None);
+        let directory = walk(watch, &node, root)?;
+        if !filesystem::tells_changes(&directory) {
+            return Err(Blind::Untold);
+        }
+        let number = watch.directory(&node, &directory)?;
+        let thing = Thing::Directory(number);
+        self.keep(root, b"", Known::Watched(Arc::clone(&node), thing));
+        Ok((node, number))
+    }
+}
+
+/// Opens what the path of a root leads to, and has the node depend on all names on the way, those of
+/// symbolic links among them.
+fn walk(watch: &Watch, node: &Arc<Node>, root: &Root) -> Result<OwnedFd, Errno> {
+    let mut names: Vec<OsString> = Vec::new();
+    let add = |path: &std::path::Path, names: &mut Vec<OsString>| {
+        let components = path.components().rev();
+        names.extend(components.map(|name| name.as_os_str().to_owned()));
+    };
+    add(root.path(), &mut names);
+    let mut links = 0;
+    let mut at = open_directory("/")?;
+    while let Some(name) = names.pop() {
+        match std::path::Path::new(&name).components().next() {
+            Some(Component::RootDir) => at = open_directory("/")?,
+            // Where it leads changes only together with a name that it was reached by.
+            Some(Component::ParentDir) => at = open_at(&at, "..")?,
+            Some(Component::Normal(name)) => {
+                let number = watch.directory(node, &at)?;
+                watch.name(node, number, name.as_encoded_bytes())?;
+                let found = open_at(&at, name)?;
+                let metadata = rustix::fs::fstat(&found)?;
+                if FileType::from_raw_mode(metadata.st_mode) == FileType::Symlink {
+                    links += 1;
+                    if links > LINKS {
+                        return Err(Errno::LOOP);
+                    }
+                    let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
+                    let target = OsString::from_vec(target.into_bytes());
+                    add(target.as_ref(), &mut names);
+                } else {
+                    at = found;
+                }
+            }
+            Some(Component::CurDir | Component::Prefix(_)) | None => {}
+        }
+    }
+    Ok(at)
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// Opens a name, and if it is a symbolic link, the link.
+fn open_at(directory: &OwnedFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::empty())
+}

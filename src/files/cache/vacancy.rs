@@ -1,0 +1,73 @@
+//! A place for content that is being read.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    files::{
+        cache::{
+            Cache, Contents, Kept,
+            entry::{Key, Known, Thing, Value},
+            watch::Node,
+        },
+        content::state,
+    },
+    fs::{Metadata, Root},
+    semantics::validator::EntityTag,
+};
+
+/// How long ago a file must have changed for its times to tell another change, where its filesystem
+/// keeps whole seconds.
+const WHOLE_SECONDS: Duration = Duration::from_secs(3);
+
+/// A place in the cache for the content of a file, taken before the file is read.
+#[derive(Debug)]
+pub struct Vacancy {
+    store: Arc<Contents>,
+    key: Key,
+    /// Absent where changes of the file are not told.
+    node: Option<Arc<Node>>,
+}
+
+impl Cache {
+    /// A place for a file that is open.
+    pub(super) fn vacancy(&self, root: &Root, name: &[u8], node: Option<Arc<Node>>) -> Vacancy {
+        Vacancy {
+            store: Arc::clone(&self.store),
+            key: Key::name(root.path(), name),
+            node,
+        }
+    }
+}
+
+impl Vacancy {
+    /// Keeps what was read, unless something has happened to the file since the place was taken.
+    pub(in crate::files) fn keep(
+        self,
+        metadata: Metadata,
+        tag: EntityTag,
+        bytes: Bytes,
+    ) -> Option<Arc<Kept>> {
+        let kept = Kept::new(metadata, tag, bytes);
+        let known = match self.node {
+            Some(node) if node.is_valid() => Known::Watched(node, Thing::File(Arc::clone(&kept))),
+            None if tells_next_change(&metadata) => Known::Unwatched(Arc::clone(&kept)),
+            _ => return None,
+        };
+        self.store.insert(self.key, Value::Known(Arc::new(known)));
+        Some(kept)
+    }
+}
+
+/// Whether the next change of a file will show in its times.
+fn tells_next_change(metadata: &Metadata) -> bool {
+    let now = SystemTime::now();
+    let state = state(metadata);
+    let has_fractions = metadata.changed.1 != 0;
+    let is_old = || state.age(now).is_some_and(|age| age > WHOLE_SECONDS);
+    state.is_settled(now) && (has_fractions || is_old())
+}
