@@ -7,22 +7,19 @@ use toml::de::{DeTable, DeValue};
 use crate::config::findings::{Findings, Mistake};
 
 /// Keys by the table they stand in, where `*` is any name.
-const LATER: [(&[&str], &[&str]); 2] = [
-    (&[], &["cache"]),
-    (
-        &["site", "*", "path", "*"],
-        &[
-            // Verbs.
-            "fastcgi",
-            "proxy",
-            // Options.
-            "max-queued",
-            "max-running",
-            "request-body-size",
-            "warm",
-        ],
-    ),
-];
+const LATER: [(&[&str], &[&str]); 1] = [(
+    &["site", "*", "path", "*"],
+    &[
+        // Verbs.
+        "fastcgi",
+        "proxy",
+        // Options.
+        "max-queued",
+        "max-running",
+        "request-body-size",
+        "warm",
+    ],
+)];
 
 /// Reports and removes every key of a later version.
 pub(super) fn remove(tree: &mut DeTable<'_>, findings: &mut Findings) {

@@ -32,6 +32,7 @@ pub(super) struct Raw {
     pub server: Server,
     pub log: Log,
     pub limits: Limits,
+    pub cache: Cache,
     pub cgi: Cgi,
     pub site: BTreeMap<Spanned<String>, Spanned<Site>>,
 }
@@ -79,6 +80,18 @@ pub(super) struct Limits {
     pub request_headers: Written<Quantity>,
     pub request_body_size: Written<Quantity>,
     pub connections: Written<Quantity>,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table"
+)]
+pub(super) struct Cache {
+    pub size: Written<Quantity>,
 }
 
 /// `[cgi]`

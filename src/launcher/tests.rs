@@ -130,6 +130,7 @@ fn with_site(site: Site) -> Snapshot {
             access: AccessLog::Off,
             level: tracing::Level::INFO,
         },
+        cache: crate::files::cache::Size::Auto,
         limits: Limits {
             request_head_timeout: Duration::MAX,
             request_body_timeout: Duration::MAX,

@@ -70,6 +70,7 @@ pub struct WorkerLost;
 pub struct Server {
     source: config::Source,
     current: Current,
+    cache: Arc<Cache>,
     gateway: Gateway,
     /// Ends with the server.
     launcher: Option<LauncherChild>,
@@ -96,10 +97,11 @@ impl Server {
             kept.map_err(StartError::system("watching the launcher"))?;
         }
         let count = worker_count(&start.snapshot);
+        let cache = Arc::new(Cache::new(start.snapshot.cache));
         let current = Current::new(Arc::new(start.snapshot));
         let service = Service {
             gateway: start.gateway.clone(),
-            cache: Arc::new(Cache::new(64 << 20)),
+            cache: Arc::clone(&cache),
             sink: start.sink,
         };
         let counters = Counters::new(descriptors::connections());
@@ -110,6 +112,7 @@ impl Server {
         Ok(Self {
             source: start.source,
             current,
+            cache,
             gateway: start.gateway,
             launcher: start.launcher,
             listeners,
@@ -159,6 +162,7 @@ impl Server {
         match reload::reload(&self.source, &self.listeners, &self.gateway, &self.current) {
             Ok(reloaded) => {
                 self.listeners = reloaded.listeners;
+                self.cache.resize(self.current.snapshot().cache);
                 for worker in &self.workers {
                     worker.listen(&self.listeners);
                 }

@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub log: Log,
     /// Limits of connections and requests.
     pub limits: Limits,
+    /// What is kept of files in memory.
+    pub cache: files::cache::Size,
     /// The sites, in no particular order; [`SiteId`] indexes them.
     pub sites: Vec<Site>,
     /// Hosts to sites.

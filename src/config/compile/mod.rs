@@ -2,6 +2,7 @@
 //! field it is for. Everything wrong is reported; the snapshot is good only when nothing was.
 
 mod auth;
+mod cache;
 mod pages;
 mod redirect;
 mod resolver;
@@ -54,6 +55,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
     let workers = workers(&raw.server, &mut resolver);
     let log = log(&raw.log, &mut resolver);
     let limits = limits(&raw.limits, &mut resolver);
+    let cache = cache::size(&raw.cache, &mut resolver);
     let scripts = scripts(&raw.cgi, &mut resolver);
     let mut sites = Vec::new();
     let mut hosts = Vec::new();
@@ -77,6 +79,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
         workers,
         log,
         limits,
+        cache,
         hosts: Hosts::new(hosts),
         sites,
     };

@@ -69,6 +69,33 @@ pub struct Cache {
 
 type Contents = Store<Key, Value, Weight>;
 
+/// `[cache] size`: what is kept in memory at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// A share of the machine's memory.
+    Auto,
+    /// Bytes; none is no cache.
+    Bytes(u64),
+}
+
+impl Size {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Auto => {
+                let system = rustix::system::sysinfo();
+                let memory = system.totalram.saturating_mul(system.mem_unit.into());
+                (memory / SHARE).clamp(LEAST, MOST)
+            }
+        }
+    }
+}
+
+/// The share of a machine's memory, and its bounds.
+const SHARE: u64 = 32;
+const LEAST: u64 = 4 << 20;
+const MOST: u64 = 128 << 20;
+
 /// What an entry takes on average, as far as that matters to how the store is laid out.
 const AVERAGE: u64 = 8 * 1024;
 
@@ -88,8 +115,9 @@ impl Look<'_> {
 }
 
 impl Cache {
-    /// An empty cache of so many bytes.
-    pub fn new(size: u64) -> Self {
+    /// An empty cache.
+    pub fn new(size: Size) -> Self {
+        let size = size.bytes();
         let watch = Watch::start()
             .map_err(|error| {
                 tracing::warn!(
@@ -108,8 +136,9 @@ impl Cache {
         }
     }
 
-    /// Keeps so many bytes at most from now on; without any it is not asked.
-    pub fn resize(&self, size: u64) {
+    /// Keeps so much at most from now on; with a size of none it is not asked.
+    pub fn resize(&self, size: Size) {
+        let size = size.bytes();
         self.is_on.store(size > 0, Ordering::Relaxed);
         if self.store.capacity() != size {
             self.store.set_capacity(size);
@@ -265,3 +294,6 @@ impl Cache {
 fn last(name: &[u8]) -> &[u8] {
     name.rsplit(|&byte| byte == b'/').next().unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests;
