@@ -1,6 +1,13 @@
 //! The directories that names are looked up in, watched from the root of all files down.
 
-use std::{ffi::OsString, os::fd::OwnedFd, os::unix::ffi::OsStringExt, path::Component, sync::Arc};
+use std::{
+    ffi::OsString,
+    os::fd::OwnedFd,
+    os::unix::ffi::OsStringExt,
+    path::Component,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     fs::{FileType, Mode, OFlags},
@@ -20,6 +27,9 @@ use crate::{
 /// So many symbolic links may be on the way to a root: as many as the kernel follows.
 const LINKS: usize = 40;
 
+/// How long a directory that could not be watched is not tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// A directory: what it depends on, and the number under which its names are watched.
 pub(super) type Directory = (Arc<Node>, i32);
 
@@ -34,12 +44,6 @@ pub(super) enum Blind {
     WouldWait,
 }
 
-impl From<Errno> for Blind {
-    fn from(_: Errno) -> Self {
-        Self::Untold
-    }
-}
-
 impl Cache {
     /// The directory, at or below the root, that a name is looked up in.
     pub(super) fn directory_of(
@@ -50,54 +54,61 @@ impl Cache {
     ) -> Result<Directory, Blind> {
         let slash = name.iter().rposition(|&byte| byte == b'/');
         let name = &name[..slash.unwrap_or(0)];
-        if let Ok(directory) = self.known_directory(root, name) {
-            return Ok(directory);
+        if let Some(known) = self.known_directory(root, name) {
+            return known;
         }
-        let mut directory = match self.known_directory(root, b"") {
-            Ok(directory) => directory,
-            Err(_) => self.root(root)?,
-        };
+        let known = self.known_directory(root, b"");
+        let mut directory = known.unwrap_or_else(|| self.root(root))?;
         let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let ends = slashes.map(|(at, _)| at).chain([name.len()]);
         for end in ends.filter(|&end| end > 0) {
             let prefix = &name[..end];
-            let known = match self.known_directory(root, prefix) {
-                Err(Blind::Untold) => match self.look_up(&directory, root, prefix, wait) {
-                    Err(OpenError::WouldWait) => return Err(Blind::WouldWait),
-                    _ => self.known_directory(root, prefix),
-                },
-                known => known,
-            };
-            directory = known?;
+            if self.known_directory(root, prefix).is_none()
+                && let Err(OpenError::WouldWait) = self.look_up(&directory, root, prefix, wait)
+            {
+                return Err(Blind::WouldWait);
+            }
+            let known = self.known_directory(root, prefix);
+            directory = known.unwrap_or(Err(Blind::Untold))?;
         }
         Ok(directory)
     }
 
-    /// A directory below a root, as far as it is known.
-    fn known_directory(&self, root: &Root, name: &[u8]) -> Result<Directory, Blind> {
-        match self.known(root, name).as_deref() {
-            Some(Known::Watched(node, thing)) if node.is_valid() => match thing {
+    /// A directory below a root, if it is known whether it is there.
+    fn known_directory(&self, root: &Root, name: &[u8]) -> Option<Result<Directory, Blind>> {
+        match &*self.known(root, name)? {
+            Known::Watched(node, thing) if node.is_valid() => Some(match thing {
                 Thing::Directory(number) => Ok((Arc::clone(node), *number)),
                 Thing::Absent => Err(Blind::Absent(Arc::clone(node))),
                 Thing::File(_) => Err(Blind::Untold),
-            },
-            _ => Err(Blind::Untold),
+            }),
+            Known::Untold(since) if since.elapsed() < RETRY => Some(Err(Blind::Untold)),
+            _ => None,
         }
     }
 
-    /// A root. It depends on every name that is on the way to it.
+    /// A root, looked up.
     fn root(&self, root: &Root) -> Result<Directory, Blind> {
-        let watch = self.watch.as_ref().ok_or(Blind::Untold)?;
-        let node = watch.node(None);
-        let directory = walk(watch, &node, root)?;
-        if !filesystem::tells_changes(&directory) {
+        let watched = self.watch.as_ref().map(|watch| watched(watch, root));
+        let Some(Ok((node, number))) = watched else {
+            self.keep(root, b"", Known::Untold(Instant::now()));
             return Err(Blind::Untold);
-        }
-        let number = watch.directory(&node, &directory)?;
+        };
         let thing = Thing::Directory(number);
         self.keep(root, b"", Known::Watched(Arc::clone(&node), thing));
         Ok((node, number))
     }
+}
+
+/// Watches a root, which depends on every name that is on the way to it.
+fn watched(watch: &Arc<Watch>, root: &Root) -> Result<Directory, Errno> {
+    let node = watch.node(None);
+    let directory = walk(watch, &node, root)?;
+    if !filesystem::tells_changes(&directory) {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let number = watch.directory(&node, &directory)?;
+    Ok((node, number))
 }
 
 /// Opens what the path of a root leads to, and has the node depend on all names on the way, those of

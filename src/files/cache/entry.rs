@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -124,6 +125,8 @@ pub(super) enum Known {
     Unwatched(Arc<Kept>),
     /// A file that is not kept in memory, for its size.
     Large,
+    /// A directory that could not be watched then.
+    Untold(Instant),
 }
 
 /// What a name leads to.
@@ -156,7 +159,7 @@ impl Weighter<Key, Value> for Weight {
             Value::Coded(bytes) => bytes.len(),
             Value::Known(known) => match &**known {
                 Known::Watched(_, Thing::File(kept)) | Known::Unwatched(kept) => kept.bytes.len(),
-                Known::Watched(..) | Known::Large => 0,
+                Known::Watched(..) | Known::Large | Known::Untold(_) => 0,
             },
         };
         (ENTRY + name + content) as u64

@@ -15,9 +15,12 @@ mod filesystem;
 mod vacancy;
 mod watch;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -169,7 +172,7 @@ impl Cache {
                 Thing::File(kept) if !is_directory => return Ok(Named::Kept(Arc::clone(kept))),
                 Thing::Absent | Thing::File(_) => return Err(OpenError::NotFound),
             },
-            Known::Watched(..) => return self.find(root, name, wait),
+            Known::Watched(..) | Known::Untold(_) => return self.find(root, name, wait),
             Known::Unwatched(kept) => Some(kept),
             Known::Large => None,
         };
@@ -211,7 +214,10 @@ impl Cache {
             Err(Blind::Untold) => return self.find_unwatched(root, name, wait),
         };
         match outcome? {
-            Named::Opened(..) | Named::Kept(_) if bare.len() < name.len() => {
+            // With a slash at its end a name is only that of a directory.
+            Named::Opened(opened, _)
+                if bare.len() < name.len() && opened.metadata.kind != Kind::Directory =>
+            {
                 Err(OpenError::NotFound)
             }
             named => Ok(named),
@@ -252,14 +258,15 @@ impl Cache {
                 let vacancy = self.vacancy(root, name, is_watched.then_some(node));
                 Ok(Named::Opened(opened, Some(vacancy)))
             }
-            Kind::Directory if is_told => {
-                if let Ok(number) = watch.directory(&node, &opened.fd) {
-                    let directory = Thing::Directory(number);
-                    self.keep(root, name, Known::Watched(node, directory));
-                }
+            Kind::Directory => {
+                let number = is_told.then(|| watch.directory(&node, &opened.fd));
+                let known = match number {
+                    Some(Ok(number)) => Known::Watched(node, Thing::Directory(number)),
+                    Some(Err(_)) | None => Known::Untold(Instant::now()),
+                };
+                self.keep(root, name, known);
                 Ok(Named::Directory)
             }
-            Kind::Directory => Ok(Named::Directory),
             Kind::File | Kind::Other => Ok(Named::Opened(opened, None)),
         }
     }

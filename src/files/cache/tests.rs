@@ -48,6 +48,9 @@ impl Site {
                 return (Some(String::from_utf8(kept.bytes.to_vec()).unwrap()), true);
             }
             Ok(Named::Directory) => return (Some("a directory".to_owned()), true),
+            Ok(Named::Opened(opened, _)) if opened.metadata.kind == Kind::Directory => {
+                return (Some("a directory".to_owned()), false);
+            }
             Ok(Named::Opened(opened, vacancy)) => Source::Opened(opened, vacancy),
             Err(OpenError::NotFound) => {
                 let is_known = self.cache.known(&self.root, name.as_bytes()).is_some();
@@ -83,112 +86,113 @@ fn replace(path: &Path, content: &str) {
     fs::rename(new, path).unwrap();
 }
 
+/// What can happen to `d/x`, and what is there then.
+const CHANGES: [(&str, fn(&Site), Option<&str>); 13] = [
+    (
+        "a write",
+        |site| fs::write(site.path("d/x"), "two").unwrap(),
+        Some("two"),
+    ),
+    (
+        "a write at its end",
+        |site| {
+            let mut file = File::options().append(true).open(site.path("d/x")).unwrap();
+            file.write_all(b"+").unwrap();
+        },
+        Some("one+"),
+    ),
+    (
+        "a cut",
+        |site| {
+            let file = File::options().write(true).open(site.path("d/x")).unwrap();
+            file.set_len(1).unwrap();
+        },
+        Some("o"),
+    ),
+    (
+        "a rename over it",
+        |site| replace(&site.path("d/x"), "two"),
+        Some("two"),
+    ),
+    (
+        "a rename of it",
+        |site| fs::rename(site.path("d/x"), site.path("d/y")).unwrap(),
+        None,
+    ),
+    (
+        "its end",
+        |site| fs::remove_file(site.path("d/x")).unwrap(),
+        None,
+    ),
+    (
+        "a write by another name",
+        |site| {
+            let link = site.directory.path().join("link");
+            fs::hard_link(site.path("d/x"), &link).unwrap();
+            fs::write(link, "two").unwrap();
+        },
+        Some("two"),
+    ),
+    (
+        "its directory moved",
+        |site| fs::rename(site.path("d"), site.path("e")).unwrap(),
+        None,
+    ),
+    (
+        "another directory in the place of its own",
+        |site| {
+            fs::create_dir(site.path("new")).unwrap();
+            fs::write(site.path("new/x"), "two").unwrap();
+            fs::rename(site.path("d"), site.path("old")).unwrap();
+            fs::rename(site.path("new"), site.path("d")).unwrap();
+        },
+        Some("two"),
+    ),
+    (
+        "another root in the place of its own",
+        |site| {
+            let other = site.directory.path().join("other");
+            fs::create_dir_all(other.join("d")).unwrap();
+            fs::write(other.join("d/x"), "two").unwrap();
+            fs::rename(
+                site.directory.path().join("root"),
+                site.directory.path().join("old"),
+            )
+            .unwrap();
+            fs::rename(other, site.directory.path().join("root")).unwrap();
+        },
+        Some("two"),
+    ),
+    (
+        "a link in its place",
+        |site| {
+            fs::write(site.path("y"), "two").unwrap();
+            fs::remove_file(site.path("d/x")).unwrap();
+            symlink("../y", site.path("d/x")).unwrap();
+        },
+        Some("two"),
+    ),
+    (
+        "a link out of the root",
+        |site| {
+            fs::remove_file(site.path("d/x")).unwrap();
+            symlink("/etc/hostname", site.path("d/x")).unwrap();
+        },
+        Some("a symbolic link leads out of the root or into a loop"),
+    ),
+    (
+        "a directory in its place",
+        |site| {
+            fs::remove_file(site.path("d/x")).unwrap();
+            fs::create_dir(site.path("d/x")).unwrap();
+        },
+        Some("a directory"),
+    ),
+];
+
 #[test]
 fn every_change_shows_at_once() {
-    type Change = fn(&Site);
-    let changes: [(&str, Change, Option<&str>); 13] = [
-        (
-            "a write",
-            |site| fs::write(site.path("d/x"), "two").unwrap(),
-            Some("two"),
-        ),
-        (
-            "a write at its end",
-            |site| {
-                let mut file = File::options().append(true).open(site.path("d/x")).unwrap();
-                file.write_all(b"+").unwrap();
-            },
-            Some("one+"),
-        ),
-        (
-            "a cut",
-            |site| {
-                let file = File::options().write(true).open(site.path("d/x")).unwrap();
-                file.set_len(1).unwrap();
-            },
-            Some("o"),
-        ),
-        (
-            "a rename over it",
-            |site| replace(&site.path("d/x"), "two"),
-            Some("two"),
-        ),
-        (
-            "a rename of it",
-            |site| fs::rename(site.path("d/x"), site.path("d/y")).unwrap(),
-            None,
-        ),
-        (
-            "its end",
-            |site| fs::remove_file(site.path("d/x")).unwrap(),
-            None,
-        ),
-        (
-            "a write by another name",
-            |site| {
-                let link = site.directory.path().join("link");
-                fs::hard_link(site.path("d/x"), &link).unwrap();
-                fs::write(link, "two").unwrap();
-            },
-            Some("two"),
-        ),
-        (
-            "its directory moved",
-            |site| fs::rename(site.path("d"), site.path("e")).unwrap(),
-            None,
-        ),
-        (
-            "another directory in the place of its own",
-            |site| {
-                fs::create_dir(site.path("new")).unwrap();
-                fs::write(site.path("new/x"), "two").unwrap();
-                fs::rename(site.path("d"), site.path("old")).unwrap();
-                fs::rename(site.path("new"), site.path("d")).unwrap();
-            },
-            Some("two"),
-        ),
-        (
-            "another root in the place of its own",
-            |site| {
-                let other = site.directory.path().join("other");
-                fs::create_dir_all(other.join("d")).unwrap();
-                fs::write(other.join("d/x"), "two").unwrap();
-                fs::rename(
-                    site.directory.path().join("root"),
-                    site.directory.path().join("old"),
-                )
-                .unwrap();
-                fs::rename(other, site.directory.path().join("root")).unwrap();
-            },
-            Some("two"),
-        ),
-        (
-            "a link in its place",
-            |site| {
-                fs::write(site.path("y"), "two").unwrap();
-                fs::remove_file(site.path("d/x")).unwrap();
-                symlink("../y", site.path("d/x")).unwrap();
-            },
-            Some("two"),
-        ),
-        (
-            "a link out of the root",
-            |site| {
-                fs::remove_file(site.path("d/x")).unwrap();
-                symlink("/etc/hostname", site.path("d/x")).unwrap();
-            },
-            Some("a symbolic link leads out of the root or into a loop"),
-        ),
-        (
-            "a directory in its place",
-            |site| {
-                fs::remove_file(site.path("d/x")).unwrap();
-                fs::create_dir(site.path("d/x")).unwrap();
-            },
-            Some("a directory"),
-        ),
-    ];
-    for (what, change, expected) in changes {
+    for (what, change, expected) in CHANGES {
         let site = Site::new(Size::Auto);
         assert_eq!(site.known("d/x").as_deref(), Some("one"));
         change(&site);
@@ -241,6 +245,9 @@ fn a_name_over_a_link_is_looked_at_each_time() {
     assert_eq!(site.ask("current/x").0.as_deref(), Some("two"));
     swap("releases/1");
     assert_eq!(site.ask("current/x").0.as_deref(), Some("one"));
+    for name in ["current", "current/"] {
+        assert_eq!(site.ask(name).0.as_deref(), Some("a directory"));
+    }
     fs::write(site.path("d/x"), "new").unwrap();
     assert_eq!(site.ask("current/x").0.as_deref(), Some("new"));
 }
