@@ -86,8 +86,10 @@ fn replace(path: &Path, content: &str) {
     fs::rename(new, path).unwrap();
 }
 
-/// What can happen to `d/x`, and what is there then.
-const CHANGES: [(&str, fn(&Site), Option<&str>); 13] = [
+/// Something that happens to `d/x`, and what is there then.
+type Change = (&'static str, fn(&Site), Option<&'static str>);
+
+const CHANGES: [Change; 13] = [
     (
         "a write",
         |site| fs::write(site.path("d/x"), "two").unwrap(),
