@@ -56,6 +56,8 @@ pub struct AccessRecord {
 pub struct Outcome {
     /// The name of its site, once known.
     pub site: Option<Arc<str>>,
+    /// The user who has shown a password.
+    pub user: Option<Box<[u8]>>,
     /// The status of its answer; absent when the client left before there was one.
     pub status: Option<StatusCode>,
     /// Bytes of content that were handed to the connection.

@@ -271,6 +271,10 @@ impl Exchange<'_> {
             match decided {
                 Ok(decision) => {
                     self.reach(decision.site, decision.route, reached);
+                    if let Some(user) = &decision.user {
+                        let user = Some(user.0.clone());
+                        self.pending.note(|outcome| outcome.user = user);
+                    }
                     return Ok(decision);
                 }
                 Err(Undecided::NoSite(failure)) => return Err(failure),

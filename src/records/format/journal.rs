@@ -56,6 +56,9 @@ fn access(entry: &mut Entry, record: &AccessRecord) {
     if let Some(site) = &outcome.site {
         entry.field("PYWEBD_SITE", site);
     }
+    if let Some(user) = &outcome.user {
+        entry.bytes("PYWEBD_USER", user);
+    }
     for (name, field) in [
         ("PYWEBD_HOST", HOST),
         ("PYWEBD_REFERER", REFERER),
