@@ -1,7 +1,8 @@
 //! The signals that the launcher lives by: SIGTERM, which ends it, and SIGCHLD.
 //!
 //! A terminal sends SIGINT and SIGHUP to every process of the foreground. Those are for the
-//! network process, which decides what becomes of the scripts; here they are ignored.
+//! network process, which decides what becomes of the scripts; here they are ignored, as is SIGUSR1,
+//! by which whoever rotates logs may mean every process of the name.
 
 use std::{
     io::{self, Read},
@@ -17,7 +18,7 @@ use std::{
 
 use signal_hook::{
     SigId,
-    consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM},
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1},
     flag, low_level,
 };
 
@@ -38,7 +39,7 @@ impl Signals {
         // In this order: who is woken finds the flag set.
         flag::register(SIGTERM, Arc::clone(&stop))?;
         let (woken, wakers) = wake()?;
-        for signal in [SIGINT, SIGHUP, SIGPIPE] {
+        for signal in [SIGINT, SIGHUP, SIGPIPE, SIGUSR1] {
             ignore(signal)?;
         }
         Ok(Self {
