@@ -27,7 +27,7 @@ use crate::{
     body::Chunk,
     cgi::wire::{End, Exit, Refusal, Reply},
     fs::{Kind, Metadata, Place, Root},
-    records::{self, AccessRecord, Record, ScriptUse},
+    records::{self, AccessRecord, Queued, Record, ScriptUse},
     semantics::failure::Cause,
     transport::{Address, Connection, Listen, Local, Remote},
 };
@@ -205,7 +205,7 @@ fn ask_at<T>(
         .enable_all()
         .build()
         .unwrap();
-    let (sink, source) = records::queue(records::Requests::Recorded);
+    let (sink, source) = records::queue();
     let tasks = tokio::task::LocalSet::new();
     let outcome = tasks.block_on(&runtime, async {
         let outcome = answer(address, asked, sink).await;
@@ -214,11 +214,13 @@ fn ask_at<T>(
     runtime.block_on(tasks);
     let mut lines = Vec::new();
     let mut access = None;
-    for record in source.queue.try_iter() {
-        match record {
-            Record::Access(record) => access = Some(*record),
-            Record::Script(line) => lines.push(String::from_utf8(line.line).unwrap()),
-            Record::Connection(_) | Record::Message(_) => {}
+    while let Ok(queued) = source.next(Some(Duration::ZERO)) {
+        match queued {
+            Queued::Record(Record::Access(record)) => access = Some(*record),
+            Queued::Record(Record::Script(line)) => {
+                lines.push(String::from_utf8(line.line).unwrap());
+            }
+            _ => {}
         }
     }
     let access = access.expect("everyone has let go of the record");
@@ -567,7 +569,7 @@ fn a_client_that_leaves_before_the_header_has_the_script_killed() {
         .enable_all()
         .build()
         .unwrap();
-    let (sink, _source) = records::queue(records::Requests::Recorded);
+    let (sink, _source) = records::queue();
     thread::scope(|scope| {
         scope.spawn(|| play(&listener, script));
         let tasks = tokio::task::LocalSet::new();

@@ -12,6 +12,7 @@ use crate::{
     },
     config::{self, Source},
     launcher,
+    server::logs::set_level,
     site::Snapshot,
     systemd,
 };
@@ -20,8 +21,12 @@ use crate::{
 pub fn launch(what: &Launcher) -> Exit {
     let outcome = source(&what.serve).and_then(|source| {
         let listener = listener(what).map_err(|error| error.to_string())?;
-        let _messages = logging::start(level(&source), Lines::Direct);
-        let load = || load(&source);
+        let messages = logging::start(level(&source), Lines::Direct);
+        let load = || {
+            let snapshot = load(&source)?;
+            set_level(&messages.level, &snapshot.log);
+            Ok(snapshot)
+        };
         let groups = launcher::groups::Groups::prepare(what.parent);
         launcher::run(listener, what.parent, groups, load).map_err(|error| error.to_string())
     });

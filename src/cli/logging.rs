@@ -10,10 +10,15 @@ use tracing_subscriber::{
     fmt::{MakeWriter, format::Writer},
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::SubscriberInitExt,
 };
 
-use crate::records::{Record, Sink, format::terminal};
+use crate::{
+    records::{Record, Sink, format::terminal},
+    server::logs::LevelHandle,
+    systemd,
+};
 
 /// Where messages go when there is no journal for them.
 #[derive(Debug)]
@@ -26,18 +31,22 @@ pub enum Lines {
 
 /// Keeps the queue of records open for messages; dropped before the queue's end is waited for.
 #[derive(Debug)]
-pub struct Messages(Arc<ArcSwapOption<Sink>>);
+pub struct Messages {
+    queue: Arc<ArcSwapOption<Sink>>,
+    /// The least important message that is written, to be changed at any time.
+    pub level: LevelHandle,
+}
 
 impl Drop for Messages {
     fn drop(&mut self) {
-        self.0.store(None);
+        self.queue.store(None);
     }
 }
 
 /// Begins to write own messages of this level and above.
 pub fn start(level: Level, to: Lines) -> Messages {
     let queue = Arc::new(ArcSwapOption::empty());
-    let journal = under_journal().then(journal).flatten();
+    let journal = systemd::journal::is_stderr().then(journal).flatten();
     let layer = journal.unwrap_or_else(|| match to {
         Lines::Direct => lines(anstream::stderr).boxed(),
         Lines::Queued(sink) => {
@@ -45,21 +54,12 @@ pub fn start(level: Level, to: Lines) -> Messages {
             lines(QueuedLines(Arc::clone(&queue))).boxed()
         }
     });
-    let filter = LevelFilter::from_level(level);
+    let (filter, level) = reload::Layer::new(LevelFilter::from_level(level));
     // A second subscriber in the process would be a bug, and no reason to stop.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
-    Messages(queue)
-}
-
-/// Whether standard error goes to the journal (systemd.exec(5), `JOURNAL_STREAM`).
-pub fn under_journal() -> bool {
-    let Ok(stat) = rustix::fs::fstat(rustix::stdio::stderr()) else {
-        return false;
-    };
-    std::env::var("JOURNAL_STREAM")
-        .is_ok_and(|stream| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    Messages { queue, level }
 }
 
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;

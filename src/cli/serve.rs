@@ -14,9 +14,13 @@ use crate::{
         logging::{self, Lines},
     },
     config::{self, Source},
-    records::{self, Requests, writer::Target},
-    server::{Server, Start, error::StartError, launcher::LauncherChild},
-    site::{AccessLog, Log},
+    records,
+    server::{
+        Server, Start,
+        error::StartError,
+        launcher::LauncherChild,
+        logs::{self, Logs},
+    },
     sys::seqpacket,
     systemd,
     transport::Listen,
@@ -62,9 +66,16 @@ pub fn serve(what: &Serve) -> Exit {
             return Exit::OsError;
         }
     };
-    let (sink, records) = records::queue(requests(&snapshot.log));
+    let (sink, records) = records::queue();
     let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
-    let writer = records::writer::start(records, record_target(&snapshot.log));
+    let target = match logs::open(&snapshot.log) {
+        Ok(target) => target,
+        Err(error) => {
+            eprintln!("pywebd: {error}");
+            return exit_of(&error);
+        }
+    };
+    let writer = records::writer::start(records, target);
     let start = Start {
         source,
         snapshot,
@@ -72,7 +83,10 @@ pub fn serve(what: &Serve) -> Exit {
         sockets: systemd::sockets::passed().unwrap_or_default(),
         gateway: gateway.clone(),
         launcher,
-        sink,
+        logs: Logs {
+            sink,
+            level: messages.level.clone(),
+        },
     };
     let exit = match Server::start(start) {
         Ok(server) => run(what, server, &gateway),
@@ -180,28 +194,6 @@ fn launcher_arguments(what: &Serve) -> Vec<OsString> {
     arguments
 }
 
-fn requests(log: &Log) -> Requests {
-    match log.access {
-        AccessLog::Off => Requests::Ignored,
-        AccessLog::Auto | AccessLog::Stderr | AccessLog::Journal => Requests::Recorded,
-    }
-}
-
-fn record_target(log: &Log) -> Target {
-    let journal = match log.access {
-        AccessLog::Stderr => false,
-        AccessLog::Journal => true,
-        AccessLog::Auto | AccessLog::Off => logging::under_journal(),
-    };
-    if !journal {
-        return Target::Stderr;
-    }
-    Target::journal().unwrap_or_else(|error| {
-        tracing::warn!("no journal to write access records to, using stderr: {error}");
-        Target::Stderr
-    })
-}
-
 /// Says where the site is and how to stop, to a person who started it by hand.
 fn announce(what: &Serve, server: &Server) {
     let what = match (&what.directory, &what.config) {
@@ -227,6 +219,9 @@ fn announce(what: &Serve, server: &Server) {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::BindPermission(_) => Exit::NoPermission,
+        StartError::AccessLog { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
+            Exit::NoPermission
+        }
         _ => Exit::OsError,
     }
 }

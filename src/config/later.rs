@@ -1,7 +1,6 @@
 //! Keys of the schema that this version does not act on yet. Using one is an error that says so;
 //! a key that begins to work moves from here to `raw`.
 
-use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::findings::{Findings, Mistake};
@@ -24,16 +23,6 @@ const LATER: [(&[&str], &[&str]); 1] = [(
 /// Reports and removes every key of a later version.
 pub(super) fn remove(tree: &mut DeTable<'_>, findings: &mut Findings) {
     remove_below(tree, &mut Vec::new(), findings);
-    if let Some(DeValue::Table(log)) = tree.get_mut("log").map(Spanned::get_mut)
-        && log
-            .get("access")
-            .is_some_and(|value| value.get_ref().is_table())
-        && let Some((key, _)) = log.remove_entry("access")
-    {
-        let mistake = Mistake::new("an access log in a file is not in this version of pywebd");
-        let mistake = mistake.help("write access = \"journal\", \"stderr\" or \"off\"");
-        findings.error(&key.span(), mistake);
-    }
 }
 
 fn remove_below(table: &mut DeTable<'_>, path: &mut Vec<String>, findings: &mut Findings) {

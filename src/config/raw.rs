@@ -59,7 +59,7 @@ pub(super) struct Server {
     expecting = "a table"
 )]
 pub(super) struct Log {
-    pub access: Written<String>,
+    pub access: Written<Access>,
     pub level: Written<String>,
 }
 
@@ -282,6 +282,16 @@ pub(super) struct Redirect {
     pub status: Written<i64>,
 }
 
+/// `"journal"` or `{ file = "access.log", format = "json" }`.
+#[derive(Debug, Clone)]
+pub(super) enum Access {
+    Name(String),
+    File {
+        file: Spanned<PathBuf>,
+        format: Written<String>,
+    },
+}
+
 impl Raw {
     /// One site for every host, as the command line describes it; programs run below `scripts`.
     pub fn directory(
@@ -439,5 +449,35 @@ impl<'de> Deserialize<'de> for Redirect {
             }
         }
         deserializer.deserialize_any(RedirectVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Access {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            file: Spanned<PathBuf>,
+            format: Written<String>,
+        }
+
+        struct AccessVisitor;
+        impl<'de> Visitor<'de> for AccessVisitor {
+            type Value = Access;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string or a table such as { file = \"access.log\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Access, E> {
+                Ok(Access::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Access, A::Error> {
+                let Table { file, format } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Access::File { file, format })
+            }
+        }
+        deserializer.deserialize_any(AccessVisitor)
     }
 }

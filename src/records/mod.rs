@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod file;
 pub mod format;
 pub mod writer;
 
@@ -14,15 +15,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 pub use access::{AccessRecord, Pending, RequestId, ScriptUse};
 
 use crate::transport::{Address, Remote};
+
+use writer::Target;
 
 /// How many records wait for the writer at most.
 const QUEUE: usize = 16 * 1024;
@@ -84,51 +87,58 @@ impl ScriptLine {
     }
 }
 
+/// What the writer takes from the queue, in the order it was handed in.
+#[derive(Debug)]
+pub enum Queued {
+    /// Something to write down.
+    Record(Record),
+    /// From here on records are written elsewhere.
+    Change(Target),
+    /// From here on the access log is the file that has its name now.
+    Reopen,
+}
+
 /// Where records are handed in.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    queue: SyncSender<Record>,
-    dropped: Arc<AtomicU64>,
-    /// What the lines of scripts in the queue cost.
-    lines: Arc<AtomicUsize>,
-    requests: Requests,
-}
-
-/// Whether requests, and connections without one, are written down (`[log] access`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requests {
-    /// Each of them.
-    Recorded,
-    /// None; scripts and the server itself still have their say.
-    Ignored,
+    queue: Sender<Queued>,
+    shared: Arc<Shared>,
 }
 
 /// The writer's end of the queue.
 #[derive(Debug)]
 pub struct Source {
-    /// The records; ends when the last [`Sink`] is gone.
-    pub queue: Receiver<Record>,
-    /// How many did not fit since the writer last took the number.
-    pub dropped: Arc<AtomicU64>,
+    queue: Receiver<Queued>,
+    shared: Arc<Shared>,
+}
+
+/// What both ends of the queue know of it. The channel itself has no bound, so that a change of the
+/// target never waits for a log that does not keep up.
+#[derive(Debug, Default)]
+struct Shared {
+    /// How many records are in the queue.
+    records: AtomicUsize,
     /// What the lines of scripts in the queue cost.
-    lines: Arc<AtomicUsize>,
+    lines: AtomicUsize,
+    /// How many did not fit since the writer last took the number.
+    dropped: AtomicU64,
+    /// Whether nobody wants to know of requests.
+    ignores_requests: AtomicBool,
+    /// Whether a [`Queued::Reopen`] is in the queue: one is enough.
+    will_reopen: AtomicBool,
 }
 
 /// A queue for records.
-pub fn queue(requests: Requests) -> (Sink, Source) {
-    let (sender, receiver) = sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let lines = Arc::new(AtomicUsize::new(0));
+pub fn queue() -> (Sink, Source) {
+    let (sender, receiver) = channel();
+    let shared = Arc::<Shared>::default();
     let sink = Sink {
         queue: sender,
-        dropped: Arc::clone(&dropped),
-        lines: Arc::clone(&lines),
-        requests,
+        shared: Arc::clone(&shared),
     };
     let source = Source {
         queue: receiver,
-        dropped,
-        lines,
+        shared,
     };
     (sink, source)
 }
@@ -137,25 +147,65 @@ impl Sink {
     /// Hands in a record, or counts it when the queue is full.
     pub fn send(&self, record: Record) {
         let is_request = matches!(record, Record::Access(_) | Record::Connection(_));
-        if is_request && self.requests == Requests::Ignored {
+        if is_request && self.shared.ignores_requests.load(Ordering::Acquire) {
             return;
         }
         let cost = record.cost();
-        let lines = self.lines.fetch_add(cost, Ordering::Relaxed) + cost;
-        let fits = cost == 0 || lines <= LINES;
-        if !fits || self.queue.try_send(record).is_err() {
-            self.lines.fetch_sub(cost, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if !self.shared.admit(cost) || self.queue.send(Queued::Record(record)).is_err() {
+            self.shared.release(cost);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has everything that is handed in from now on written elsewhere.
+    pub fn change(&self, target: Target) {
+        let ignores_requests = target.ignores_requests();
+        // Without a writer, nothing is written anywhere.
+        let _ = self.queue.send(Queued::Change(target));
+        // Not before: what is handed in because of it stands behind the change.
+        self.shared.ignore_requests(ignores_requests);
+    }
+
+    /// Has the access log opened again by its name, as after a rotation.
+    pub fn reopen(&self) {
+        if !self.shared.will_reopen.swap(true, Ordering::AcqRel) {
+            let _ = self.queue.send(Queued::Reopen);
         }
     }
 }
 
 impl Source {
-    /// The next record; none when the last [`Sink`] is gone.
-    fn next(&self) -> Option<Record> {
-        let record = self.queue.recv().ok()?;
-        self.lines.fetch_sub(record.cost(), Ordering::Relaxed);
-        Some(record)
+    /// The next of the queue; waits for it so long at most. Disconnected when the last [`Sink`] is
+    /// gone.
+    pub fn next(&self, patience: Option<Duration>) -> Result<Queued, RecvTimeoutError> {
+        let queued = match patience {
+            Some(patience) => self.queue.recv_timeout(patience)?,
+            None => self.queue.recv()?,
+        };
+        match &queued {
+            Queued::Record(record) => self.shared.release(record.cost()),
+            Queued::Reopen => self.shared.will_reopen.store(false, Ordering::Release),
+            Queued::Change(_) => {}
+        }
+        Ok(queued)
+    }
+}
+
+impl Shared {
+    /// Takes a place in the queue; it has to be released also where there was none.
+    fn admit(&self, cost: usize) -> bool {
+        let records = self.records.fetch_add(1, Ordering::Relaxed);
+        let lines = self.lines.fetch_add(cost, Ordering::Relaxed) + cost;
+        records < QUEUE && (cost == 0 || lines <= LINES)
+    }
+
+    fn ignore_requests(&self, yes: bool) {
+        self.ignores_requests.store(yes, Ordering::Release);
+    }
+
+    fn release(&self, cost: usize) {
+        self.records.fetch_sub(1, Ordering::Relaxed);
+        self.lines.fetch_sub(cost, Ordering::Relaxed);
     }
 }
 

@@ -5,27 +5,47 @@ use std::{
     os::unix::net::UnixDatagram,
     sync::{
         atomic::Ordering,
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use crate::records::{Record, Source, format};
+use crate::records::{Queued, Record, Source, file::AccessFile, format};
 
 /// The journal's socket (systemd's "native" protocol).
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Where records are written.
 #[derive(Debug)]
-pub enum Target {
+pub struct Target {
+    /// Those of requests, and of connections without one.
+    pub requests: Requests,
+    /// What scripts write to stderr.
+    pub log: Log,
+}
+
+/// Where requests, and connections without one, are written down (`[log] access`).
+#[derive(Debug)]
+pub enum Requests {
+    /// With everything else.
+    Logged,
+    /// In a file of their own.
+    InFile(AccessFile),
+    /// Nowhere.
+    Ignored,
+}
+
+/// A log for people.
+#[derive(Debug)]
+pub enum Log {
     /// Lines on standard error, colored on a terminal.
     Stderr,
     /// Entries of the journal.
     Journal(UnixDatagram),
 }
 
-impl Target {
+impl Log {
     /// The journal, when there is one.
     pub fn journal() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
@@ -46,6 +66,7 @@ pub struct Writer(Receiver<()>);
 
 /// Starts the writer. It ends when the last sink is gone and everything is written.
 pub fn start(source: Source, target: Target) -> io::Result<Writer> {
+    source.shared.ignore_requests(target.ignores_requests());
     let (finished, wait) = channel();
     thread::Builder::new()
         .name("records".into())
@@ -66,35 +87,101 @@ impl Writer {
 
 fn write_all(source: &Source, mut target: Target) {
     let mut said = None::<Instant>;
-    while let Some(record) = source.next() {
-        write(&mut target, &record);
-        if source.dropped.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= AGAIN)
-        {
-            let dropped = source.dropped.swap(0, Ordering::Relaxed);
+    loop {
+        match source.next(target.requests.patience()) {
+            Ok(Queued::Record(record)) => target.write(&record),
+            Ok(Queued::Change(next)) => target = target.succeeded_by(next),
+            Ok(Queued::Reopen) => target.requests.reopen(),
+            Err(RecvTimeoutError::Timeout) => target.requests.flush(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let dropped = &source.shared.dropped;
+        if dropped.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= AGAIN) {
+            let dropped = dropped.swap(0, Ordering::Relaxed);
             tracing::warn!("{dropped} records were dropped: the log did not keep up");
             said = Some(Instant::now());
         }
     }
+    target.requests.finish();
 }
 
-/// A log that cannot be written to is no reason to stop serving, and there is nowhere to say so.
-fn write(target: &mut Target, record: &Record) {
-    match (target, record) {
-        (_, Record::Message(line)) => {
-            let _ = anstream::stderr().write_all(line);
+impl Target {
+    /// Whether requests need not be handed in.
+    pub fn ignores_requests(&self) -> bool {
+        matches!(self.requests, Requests::Ignored)
+    }
+
+    fn write(&mut self, record: &Record) {
+        let is_request = matches!(record, Record::Access(_) | Record::Connection(_));
+        match &mut self.requests {
+            Requests::InFile(file) if is_request => file.add(record),
+            // What was on its way when requests began to be ignored.
+            Requests::Ignored if is_request => {}
+            _ => self.log.write(record),
         }
-        (Target::Stderr, record) => {
-            let line = format::terminal::line(record);
-            let _ = anstream::stderr().write_all(line.as_bytes());
+    }
+
+    fn succeeded_by(self, next: Self) -> Self {
+        let requests = match (self.requests, next.requests) {
+            (Requests::InFile(old), Requests::InFile(new)) => {
+                Requests::InFile(old.succeeded_by(new))
+            }
+            (old, new) => {
+                old.finish();
+                new
+            }
+        };
+        Self { requests, ..next }
+    }
+}
+
+impl Requests {
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::InFile(file) => file.patience(),
+            Self::Logged | Self::Ignored => None,
         }
-        (Target::Journal(socket), record) => {
-            let entry = format::journal::entry(record);
-            if socket.send(&entry).is_err()
-                // journald was restarted: its socket is another one.
-                && let Ok(Target::Journal(again)) = Target::journal()
-            {
-                *socket = again;
-                let _ = socket.send(&entry);
+    }
+
+    fn flush(&mut self) {
+        if let Self::InFile(file) = self {
+            file.flush();
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Self::InFile(file) = self {
+            file.reopen();
+        }
+    }
+
+    fn finish(self) {
+        if let Self::InFile(file) = self {
+            file.finish();
+        }
+    }
+}
+
+impl Log {
+    /// A log that cannot be written to is no reason to stop serving, and there is nowhere to say so.
+    fn write(&mut self, record: &Record) {
+        match (self, record) {
+            (_, Record::Message(line)) => {
+                let _ = anstream::stderr().write_all(line);
+            }
+            (Self::Stderr, record) => {
+                let line = format::terminal::line(record);
+                let _ = anstream::stderr().write_all(line.as_bytes());
+            }
+            (Self::Journal(socket), record) => {
+                let entry = format::journal::entry(record);
+                if socket.send(&entry).is_err()
+                    // journald was restarted: its socket is another one.
+                    && let Ok(Self::Journal(again)) = Self::journal()
+                {
+                    *socket = again;
+                    let _ = socket.send(&entry);
+                }
             }
         }
     }

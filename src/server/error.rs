@@ -1,6 +1,6 @@
 //! Why the server did not start.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::transport::Listen;
 
@@ -25,6 +25,14 @@ pub enum StartError {
         /// The address.
         listen: Listen,
         /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The access log cannot be had.
+    #[error("cannot write the access log {}: {error}", path.display())]
+    AccessLog {
+        /// Its file.
+        path: PathBuf,
+        /// What is in the way.
         error: io::Error,
     },
     /// The operating system refused something else.

@@ -3,7 +3,7 @@
 use std::{io, sync::mpsc::Sender, thread};
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 
@@ -14,6 +14,8 @@ pub enum Event {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR1: open the access log again by its name.
+    ReopenLogs,
     /// A file of the configuration changed.
     Changed,
     /// A worker has ended, on its own accord or by a panic.
@@ -22,13 +24,14 @@ pub enum Event {
 
 /// Turns signals into events from now on, on a thread of its own.
 pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             for signal in &mut signals {
                 let event = match signal {
                     SIGHUP if !lost_terminal() => Event::Reload,
+                    SIGUSR1 => Event::ReopenLogs,
                     _ => Event::Stop,
                 };
                 if events.send(event).is_err() {

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod launcher;
 mod listener;
+pub mod logs;
 mod refusal;
 mod reload;
 mod watch;
@@ -25,7 +26,7 @@ use std::{
 };
 
 use crate::{
-    cgi::Gateway, config, files::Cache, records::Sink, service::Service, site::Snapshot, systemd,
+    cgi::Gateway, config, files::Cache, service::Service, site::Snapshot, systemd,
     transport::Listen,
 };
 
@@ -34,6 +35,7 @@ use error::StartError;
 use event::Event;
 use launcher::LauncherChild;
 use listener::Listener;
+use logs::Logs;
 use watch::Watch;
 use worker::{Counters, Worker};
 
@@ -55,8 +57,8 @@ pub struct Start {
     pub gateway: Gateway,
     /// The launcher, where it is a child of this process and started again when it ends.
     pub launcher: Option<LauncherChild>,
-    /// Where records go.
-    pub sink: Sink,
+    /// The log in use.
+    pub logs: Logs,
 }
 
 /// A worker ended while the server ran: its connections are lost, and its share of new ones would
@@ -77,6 +79,7 @@ pub struct Server {
     listeners: Vec<Arc<Listener>>,
     workers: Vec<Worker>,
     watch: Watch,
+    logs: Logs,
     events: Receiver<Event>,
 }
 
@@ -102,7 +105,7 @@ impl Server {
         let service = Service {
             gateway: start.gateway.clone(),
             cache: Arc::clone(&cache),
-            sink: start.sink,
+            sink: start.logs.sink.clone(),
         };
         let counters = Counters::new(descriptors::connections());
         let workers = start_workers(count, &current, &service, (&counters, &sender))?;
@@ -118,6 +121,7 @@ impl Server {
             listeners,
             workers,
             watch,
+            logs: start.logs,
             events,
         })
     }
@@ -148,6 +152,7 @@ impl Server {
         loop {
             match self.events.recv() {
                 Ok(Event::Reload | Event::Changed) => self.reload(),
+                Ok(Event::ReopenLogs) => self.logs.reopen(),
                 Ok(Event::Stop) => {
                     tracing::info!("stopping: requests in flight finish");
                     return Ok(());
@@ -167,6 +172,8 @@ impl Server {
                     worker.listen(&self.listeners);
                 }
                 self.watch.follow(&reloaded.files);
+                let snapshot = self.current.snapshot();
+                self.logs.change(&snapshot.log, reloaded.records);
                 for warning in &reloaded.report.diagnostics {
                     tracing::warn!("{warning}");
                 }

@@ -1,4 +1,4 @@
-//! Another configuration, as one transaction: load, bind, ask the launcher, swap.
+//! Another configuration, as one transaction: load, bind, open the log, ask the launcher, swap.
 //!
 //! Whatever fails before the swap leaves everything as it was.
 
@@ -7,7 +7,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use crate::{
     cgi::Gateway,
     config::{self, Report},
-    server::{current::Current, error::StartError, listener::Listener},
+    records::writer::Target,
+    server::{current::Current, error::StartError, listener::Listener, logs},
     site::Snapshot,
 };
 
@@ -16,6 +17,8 @@ use crate::{
 pub struct Reloaded {
     /// The listeners of the new configuration.
     pub listeners: Vec<Arc<Listener>>,
+    /// Where records go.
+    pub records: Target,
     /// The files to watch.
     pub files: Vec<std::path::PathBuf>,
     /// Warnings.
@@ -31,6 +34,9 @@ pub enum ReloadError {
     /// A new listener cannot be had.
     #[error(transparent)]
     Listener(#[from] StartError),
+    /// The access log cannot be opened.
+    #[error(transparent)]
+    AccessLog(StartError),
     /// The launcher does not take it.
     #[error("the launcher does not take the configuration: {0}")]
     Launcher(String),
@@ -54,10 +60,11 @@ pub fn reload(
         return Err((ReloadError::Configuration(loaded.report), loaded.files));
     };
     match prepare(&snapshot, running, gateway) {
-        Ok(listeners) => {
+        Ok((listeners, records)) => {
             current.swap(Arc::new(snapshot));
             Ok(Reloaded {
                 listeners,
+                records,
                 files: loaded.files,
                 report: loaded.report,
             })
@@ -70,9 +77,10 @@ fn prepare(
     snapshot: &Snapshot,
     running: &[Arc<Listener>],
     gateway: &Gateway,
-) -> Result<Vec<Arc<Listener>>, ReloadError> {
+) -> Result<(Vec<Arc<Listener>>, Target), ReloadError> {
     let mut passed: Vec<OwnedFd> = Vec::new();
     let listeners = Listener::all(&snapshot.listen, running, &mut passed)?;
+    let records = logs::open(&snapshot.log).map_err(ReloadError::AccessLog)?;
     gateway.reload().map_err(ReloadError::Launcher)?;
-    Ok(listeners)
+    Ok((listeners, records))
 }

@@ -1,8 +1,10 @@
 //! Limits and logging, as the configuration sets them.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tracing::Level;
+
+use crate::records::format::AccessFormat;
 
 /// `[limits]`: what a connection and a request may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct Log {
 }
 
 /// Where access records go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
     /// The journal under systemd, else standard error.
     Auto,
@@ -43,6 +45,13 @@ pub enum AccessLog {
     Journal,
     /// Standard error.
     Stderr,
+    /// A file of their own.
+    File {
+        /// Absolute.
+        path: PathBuf,
+        /// The form of its lines.
+        format: AccessFormat,
+    },
     /// Nowhere; what scripts write to stderr is logged all the same.
     Off,
 }

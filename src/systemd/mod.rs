@@ -1,4 +1,5 @@
 //! What systemd and a service tell each other. Without systemd everything here does nothing.
 
+pub mod journal;
 pub mod notify;
 pub mod sockets;

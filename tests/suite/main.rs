@@ -6,6 +6,8 @@
 
 mod support;
 
+/// The access log in a file, its rotation, and `[log]` at a reload.
+mod access_log;
 /// Passwords.
 mod auth;
 /// Content codings.

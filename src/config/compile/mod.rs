@@ -3,6 +3,7 @@
 
 mod auth;
 mod cache;
+mod log;
 mod pages;
 mod redirect;
 mod resolver;
@@ -16,7 +17,6 @@ mod site;
 use std::{collections::HashMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde_spanned::Spanned;
-use tracing::Level;
 
 use crate::{
     config::{
@@ -28,7 +28,7 @@ use crate::{
         sources::{NOWHERE, Sources},
         units::{self, COUNT, DURATION, Notation, SIZE},
     },
-    site::{HostPattern, Hosts, Limits, Log, Site, SiteId, Snapshot, limits::AccessLog},
+    site::{HostPattern, Hosts, Limits, Site, SiteId, Snapshot},
     transport::Listen,
 };
 
@@ -53,7 +53,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
     };
     let listen = listeners(&raw.server, &mut resolver);
     let workers = workers(&raw.server, &mut resolver);
-    let log = log(&raw.log, &mut resolver);
+    let log = log::compile(&raw.log, &mut resolver);
     let limits = limits(&raw.limits, &mut resolver);
     let cache = cache::size(&raw.cache, &mut resolver);
     let scripts = scripts(&raw.cgi, &mut resolver);
@@ -148,53 +148,6 @@ const WORKERS: Notation<Quantity, Option<usize>> = Notation {
         Some(count) => count.to_string(),
         None => quoted("auto"),
     },
-};
-
-/// `[log]`
-fn log(raw: &raw::Log, resolver: &mut Resolver<'_>) -> Log {
-    let (access, level) = (raw.access.as_ref(), raw.level.as_ref());
-    Log {
-        access: resolver
-            .resolve("log.access", access, &ACCESS_LOG, AccessLog::Auto)
-            .into_inner(),
-        level: resolver
-            .resolve("log.level", level, &LEVEL, Level::INFO)
-            .into_inner(),
-    }
-}
-
-const ACCESS_LOG: Notation<String, AccessLog> = Notation {
-    read: |text| match text.as_str() {
-        "auto" => Ok(AccessLog::Auto),
-        "journal" => Ok(AccessLog::Journal),
-        "stderr" => Ok(AccessLog::Stderr),
-        "off" => Ok(AccessLog::Off),
-        _ => Err(
-            Mistake::new(format!("{text:?} is no place for access records"))
-                .help("write \"auto\", \"journal\", \"stderr\" or \"off\""),
-        ),
-    },
-    write: |access| {
-        quoted(match access {
-            AccessLog::Auto => "auto",
-            AccessLog::Journal => "journal",
-            AccessLog::Stderr => "stderr",
-            AccessLog::Off => "off",
-        })
-    },
-};
-
-const LEVEL: Notation<String, Level> = Notation {
-    read: |text| match text.as_str() {
-        "error" => Ok(Level::ERROR),
-        "warn" => Ok(Level::WARN),
-        "info" => Ok(Level::INFO),
-        "debug" => Ok(Level::DEBUG),
-        "trace" => Ok(Level::TRACE),
-        _ => Err(Mistake::new(format!("{text:?} is not a level"))
-            .help("write \"error\", \"warn\", \"info\", \"debug\" or \"trace\"")),
-    },
-    write: |level| quoted(&level.as_str().to_ascii_lowercase()),
 };
 
 /// What hyper's buffer needs at least, and what a connection may take of the memory.

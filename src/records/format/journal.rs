@@ -5,11 +5,11 @@
 
 use std::fmt::Write;
 
-use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
+use http::header::{HOST, REFERER, USER_AGENT};
 
 use crate::records::{
     AccessRecord, ConnectionRecord, Record, ScriptLine, ScriptUse,
-    format::{RequestLine, terminal},
+    format::{RequestLine, field, terminal},
 };
 
 /// syslog(3): informational.
@@ -59,21 +59,17 @@ fn access(entry: &mut Entry, record: &AccessRecord) {
     if let Some(user) = &outcome.user {
         entry.bytes("PYWEBD_USER", user);
     }
-    for (name, field) in [
+    for (name, header) in [
         ("PYWEBD_HOST", HOST),
         ("PYWEBD_REFERER", REFERER),
         ("PYWEBD_USER_AGENT", USER_AGENT),
     ] {
-        header(entry, name, record, &field);
+        if let Some(value) = field(record, &header) {
+            entry.bytes(name, value);
+        }
     }
     if let Some(script) = &outcome.script {
         script_use(entry, script);
-    }
-}
-
-fn header(entry: &mut Entry, name: &str, record: &AccessRecord, field: &HeaderName) {
-    if let Some(value) = record.head.headers.get(field) {
-        entry.bytes(name, value.as_bytes());
     }
 }
 

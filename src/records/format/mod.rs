@@ -1,14 +1,27 @@
 //! The forms a record is written in.
 
+pub mod combined;
 pub mod journal;
+pub mod json;
 pub mod terminal;
 
 use std::fmt::{self, Write};
+
+use http::HeaderName;
 
 use crate::{
     records::AccessRecord,
     transport::{Address, Remote},
 };
+
+/// The form of an access log in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// Apache's "combined" lines.
+    Combined,
+    /// An object on each line.
+    Json,
+}
 
 /// Bytes from outside, as one line for people: what could end the line, move the cursor or fake
 /// other text is escaped, so that one request is one record.
@@ -59,6 +72,15 @@ impl fmt::Display for RequestLine<'_> {
         let head = &self.0.head;
         write!(out, "{} {} {:?}", head.method, head.uri, head.version)
     }
+}
+
+/// The value of a field of the request's head; the first, where there are several.
+fn field<'r>(record: &'r AccessRecord, name: &HeaderName) -> Option<&'r [u8]> {
+    record
+        .head
+        .headers
+        .get(name)
+        .map(http::HeaderValue::as_bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-pub use client::{Connection, Response};
+pub use client::{Connection, HANG, Response};
 pub use server::Server;
 
 use std::{

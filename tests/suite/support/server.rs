@@ -170,6 +170,11 @@ impl Server {
         self.log.wait_for(parts)
     }
 
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
     /// The process id of the server's one child, the launcher.
     pub fn launcher(&self) -> u32 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
