@@ -224,9 +224,11 @@ impl AccessFile {
 
     /// Says that all is well again, if it was not.
     fn recover(&mut self) {
-        if self.reopen.is_some() || !std::mem::take(&mut self.is_troubled) {
+        let is_troubled = self.is_troubled || self.lost > 0;
+        if !is_troubled || self.reopen.is_some() {
             return;
         }
+        self.is_troubled = false;
         let path = self.path.display();
         match std::mem::take(&mut self.lost) {
             0 => tracing::info!("the access log {path} is written again; no record is lost"),
@@ -260,4 +262,87 @@ fn open_to_append(path: &Path) -> io::Result<File> {
     Err(io::Error::other(
         "it is no file, and nothing that takes lines",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read, time::SystemTime};
+
+    use super::*;
+    use crate::{
+        records::ConnectionRecord,
+        transport::{Address, Remote},
+    };
+
+    fn record(line: &[u8]) -> Record {
+        Record::Connection(ConnectionRecord {
+            time: SystemTime::UNIX_EPOCH,
+            remote: Remote(Address::Unix),
+            line: line.to_vec(),
+            status: Some(400),
+            reason: String::new(),
+        })
+    }
+
+    fn request_lines(text: &str) -> Vec<&str> {
+        text.lines()
+            .filter_map(|line| line.split('"').nth(1))
+            .collect()
+    }
+
+    #[test]
+    fn what_came_before_a_change_is_written_where_it_belongs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let open = |name: &str| AccessFile::open(&path(name), AccessFormat::Combined).unwrap();
+        let mut log = open("a");
+        log.add(&record(b"1"));
+        let mut log = log.succeeded_by(open("b"));
+        log.add(&record(b"2"));
+        fs::rename(path("b"), path("c")).unwrap();
+        log.reopen();
+        log.add(&record(b"3"));
+        fs::rename(path("b"), path("d")).unwrap();
+        let mut log = log.succeeded_by(open("b"));
+        log.add(&record(b"4"));
+        log.finish();
+        for (name, expected) in [("a", "1"), ("c", "2"), ("d", "3"), ("b", "4")] {
+            let text = fs::read_to_string(path(name)).unwrap();
+            assert_eq!(request_lines(&text), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_written_in_part_is_ended_or_lost_but_never_another_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let fifo = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, fifo).unwrap();
+        let reader = open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        let mut reader = File::from(reader);
+        let mut access = AccessFile::open(&path, AccessFormat::Combined).unwrap();
+        let long = vec![b'x'; 100_000];
+        // A pipe takes a part of a write that is longer than PIPE_BUF.
+        access.add(&record(&long));
+        access.add(&record(b"1"));
+        assert!(access.is_torn);
+        let mut text = vec![0; 1 << 20];
+        let count = reader.read(&mut text).unwrap();
+        text.truncate(count);
+        access.retry = None;
+        access.flush();
+        let mut rest = vec![0; 1 << 20];
+        let count = reader.read(&mut rest).unwrap();
+        text.extend_from_slice(&rest[..count]);
+        let text = String::from_utf8(text).unwrap();
+        let long = String::from_utf8(long).unwrap();
+        assert_eq!(request_lines(&text), [&*long, "1"]);
+
+        access.add(&record(long.as_bytes()));
+        access.add(&record(b"2"));
+        assert!(access.is_torn);
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        access.reopen();
+        assert_eq!(request_lines(&fs::read_to_string(&path).unwrap()), ["2"]);
+    }
 }

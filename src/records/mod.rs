@@ -218,3 +218,30 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_counts_what_does_not_fit_and_still_takes_a_rotation_in_its_turn() {
+        let (sink, source) = queue();
+        for _ in 0..QUEUE + 5 {
+            sink.send(Record::Message(Vec::new()));
+        }
+        sink.reopen();
+        sink.reopen();
+        assert_eq!(source.shared.dropped.load(Ordering::Relaxed), 5);
+        for _ in 0..QUEUE {
+            let next = source.next(Some(Duration::ZERO));
+            assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");
+        }
+        sink.send(Record::Message(Vec::new()));
+        let next = source.next(Some(Duration::ZERO));
+        assert!(matches!(next, Ok(Queued::Reopen)), "{next:?}");
+        let next = source.next(Some(Duration::ZERO));
+        assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");
+        let end = source.next(Some(Duration::ZERO));
+        assert!(matches!(end, Err(RecvTimeoutError::Timeout)), "{end:?}");
+    }
+}

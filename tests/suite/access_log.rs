@@ -92,6 +92,15 @@ fn under_requests(server: &Server, count: usize, work: impl FnOnce()) -> usize {
     })
 }
 
+/// Asks for a target until a request is written in this file: the log has come there.
+fn ask_until_written(server: &Server, target: &str, path: &Path) {
+    let start = Instant::now();
+    while fs::read(path).unwrap_or_default().is_empty() {
+        assert!(start.elapsed() < HANG, "nothing is written");
+        server.get(target);
+    }
+}
+
 /// A hundred requests whose lines have 16 KiB each: more than is kept for a file.
 fn ask_for_much(server: &Server) {
     let mut connection = server.connect();
@@ -462,15 +471,7 @@ fn requests_are_ignored_and_written_again_as_a_reload_says() {
     server.logged(&["configuration reloaded"]);
     server.get("/a?off");
     server.site().config(&logs.config("second.log", "combined"));
-    let start = Instant::now();
-    while !logs.path("second.log").exists() {
-        assert!(start.elapsed() < HANG, "the log is not opened");
-        thread::yield_now();
-    }
-    while fs::read(logs.path("second.log")).unwrap().is_empty() {
-        assert!(start.elapsed() < HANG, "nothing is written");
-        server.get("/a?after");
-    }
+    ask_until_written(&server, "/a?after", &logs.path("second.log"));
     assert_eq!(lines(&logs.path("access.log"), 1).len(), 1);
     let text = fs::read_to_string(logs.path("second.log")).unwrap();
     assert!(!text.contains("?off") && text.contains("?after"), "{text}");
@@ -487,11 +488,7 @@ fn a_reload_changes_how_much_is_said() {
     );
     server.site().config(&quiet);
     server.signal(Signal::HUP);
-    let start = Instant::now();
-    while !logs.path("quiet.log").exists() {
-        assert!(start.elapsed() < HANG, "the log is not opened");
-        thread::yield_now();
-    }
+    ask_until_written(&server, "/a", &logs.path("quiet.log"));
     server.site().config("no configuration");
     server.logged(&["configuration not reloaded"]);
     assert!(
