@@ -175,7 +175,7 @@ impl fmt::Display for Diagnostic {
 }
 
 /// Text with its control characters (but tabs) replaced one for one, so that columns stay right.
-struct Printable<'t>(&'t str);
+pub(super) struct Printable<'t>(pub &'t str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

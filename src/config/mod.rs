@@ -10,10 +10,12 @@
 //! left out; a snapshot exists only when no error was found. Spans are global offsets into
 //! `sources`, so that a value of any file names its place. A new key touches `raw`, `compile`, the
 //! options it is for (`inherit` or `serving` where path keys inherit it), and a golden test.
+//! `compare` says what one configuration changes in another.
 
 #![forbid(unsafe_code)]
 
 mod accounts;
+pub mod compare;
 mod compile;
 pub mod diagnostic;
 pub mod environment;
@@ -42,6 +44,7 @@ use crate::{
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use findings::Mistake;
 
+use compare::Values;
 use findings::Findings;
 use raw::Raw;
 use sources::Sources;
@@ -83,7 +86,7 @@ pub struct Loaded {
     /// Errors and warnings, in the order of files and lines.
     pub report: Report,
     /// Every effective value.
-    pub settings: Vec<Setting>,
+    pub values: Values,
     /// Every file that was read, and the directories of include patterns: what to watch.
     pub files: Vec<PathBuf>,
 }
@@ -120,7 +123,7 @@ fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded 
         Loaded {
             snapshot: None,
             report: findings.into_report(sources),
-            settings: Vec::new(),
+            values: Values::default(),
             files: Vec::new(),
         }
     } else {
@@ -137,7 +140,7 @@ fn compiled(raw: &Raw, sources: &Sources, mut findings: Findings) -> Loaded {
     Loaded {
         snapshot: (!findings.has_errors()).then_some(compiled.snapshot),
         report: findings.into_report(sources),
-        settings: compiled.settings,
+        values: compiled.values,
         files: compiled.watch,
     }
 }

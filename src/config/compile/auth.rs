@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rapidhash::v3::rapidhash_v3;
 use serde_spanned::Spanned;
 
 use crate::{
@@ -38,7 +39,11 @@ pub(super) fn read(
     resolver.watch.push(path.clone());
     let shown = basic.get_ref().display().to_string();
     let passwords = match read::bounded(&path) {
-        Ok(bytes) => Passwords::parse(&bytes, is_weak),
+        Ok(bytes) => {
+            let contents = &mut resolver.values.contents;
+            contents.insert(path.clone(), rapidhash_v3(&bytes));
+            Passwords::parse(&bytes, is_weak)
+        }
         Err(reason) => {
             let mistake = Mistake::new(format!("cannot read {shown}: {reason}"));
             resolver.findings.error(&basic.span(), mistake);

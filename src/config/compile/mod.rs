@@ -20,7 +20,7 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        Setting,
+        compare::Values,
         findings::{Findings, Mistake},
         notation::{quoted, quoted_all},
         raw::{self, Quantity, Raw, Texts, Written},
@@ -38,7 +38,7 @@ use resolver::Resolver;
 pub(super) struct Compiled {
     /// Not to be used when an error was found.
     pub snapshot: Snapshot,
-    pub settings: Vec<Setting>,
+    pub values: Values,
     /// Files that were read for it.
     pub watch: Vec<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
     let mut resolver = Resolver {
         sources,
         findings,
-        settings: Vec::new(),
+        values: Values::default(),
         watch: Vec::new(),
     };
     let listen = listeners(&raw.server, &mut resolver);
@@ -85,7 +85,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
     };
     Compiled {
         snapshot,
-        settings: resolver.settings,
+        values: resolver.values,
         watch: resolver.watch,
     }
 }

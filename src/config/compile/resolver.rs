@@ -6,6 +6,7 @@ use serde_spanned::Spanned;
 
 use crate::config::{
     Setting,
+    compare::Values,
     findings::{Findings, Mistake},
     raw::Texts,
     sources::{NOWHERE, Sources, Span},
@@ -19,7 +20,7 @@ pub(in crate::config) struct Resolver<'a> {
     /// Takes what is wrong with them.
     pub findings: &'a mut Findings,
     /// Every value that holds.
-    pub settings: Vec<Setting>,
+    pub values: Values,
     /// Files that were read beside the configuration itself.
     pub watch: Vec<PathBuf>,
 }
@@ -87,7 +88,7 @@ impl Resolver<'_> {
 
     /// Records a value for `pywebd show`.
     pub fn record(&mut self, key: &str, value: String, span: &Span) {
-        self.settings.push(Setting {
+        self.values.settings.push(Setting {
             key: key.to_owned(),
             value,
             origin: self.sources.origin(span),

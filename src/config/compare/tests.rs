@@ -1,0 +1,175 @@
+//! Differences, from two lists of values to lines.
+
+use super::*;
+use crate::site::Origin;
+
+/// Values from lines `key = value`; one with `# default` is not written.
+fn values(lines: &str) -> Values {
+    let setting = |line: &str| {
+        let (line, default) = match line.strip_suffix(" # default") {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        let (key, value) = line.split_once(" = ").unwrap();
+        let origin = Origin {
+            file: "a.toml".into(),
+            line: 1,
+        };
+        Setting {
+            key: key.trim().to_owned(),
+            value: value.to_owned(),
+            origin: (!default).then_some(origin),
+        }
+    };
+    Values {
+        settings: lines.lines().map(setting).collect(),
+        contents: BTreeMap::new(),
+    }
+}
+
+fn told(old: &str, new: &str) -> Vec<String> {
+    lines(&compare(&values(old), &values(new)), usize::MAX)
+}
+
+#[test]
+fn each_difference_is_a_line() {
+    for (old, new, expected) in [
+        ("site.a.root = \"/a\"", "site.a.root = \"/a\"", &[][..]),
+        (
+            "site.a.root = \"/a\"",
+            "site.a.root = \"/b\"",
+            &["site.a: root \"/a\" -> \"/b\""],
+        ),
+        (
+            "limits.idle-timeout = \"60s\" # default",
+            "limits.idle-timeout = \"30s\"",
+            &["limits: idle-timeout \"60s\" -> \"30s\""],
+        ),
+        (
+            "site.a.root = \"/a\"\nsite.b.root = \"/b\"\nsite.b.listen = []",
+            "site.a.root = \"/a\"\nsite.\"c.d\".root = \"/c\"\nsite.\"c.d\".listen = []",
+            &["site.\"c.d\" added", "site.b removed"],
+        ),
+        (
+            "site.a.root = \"/a\"\nsite.a.path.\"/x/\".cgi = true",
+            "site.a.root = \"/a\"\nsite.a.path.\"*.y\".deny = true",
+            &["site.a: path.\"*.y\" added", "site.a: path.\"/x/\" removed"],
+        ),
+        (
+            "site.a.path.\"/\".headers.A = \"1\"",
+            "site.a.path.\"/\".headers.B = \"2\"",
+            &[
+                "site.a: path.\"/\".headers.A removed: \"1\"",
+                "site.a: path.\"/\".headers.B added: \"2\"",
+            ],
+        ),
+    ] {
+        assert_eq!(told(old, new), expected, "{old}\n{new}");
+    }
+}
+
+#[test]
+fn defaults_that_come_with_another_change_are_not_told() {
+    let old = "site.a.path.\"/\".static = true\nsite.a.path.\"/\".listing = false # default";
+    let new = "site.a.path.\"/\".cgi = true\nsite.a.path.\"/\".memory = \"512M\" # default";
+    assert_eq!(
+        told(old, new),
+        [
+            "site.a: path.\"/\".cgi added: true",
+            "site.a: path.\"/\".static removed: true",
+        ]
+    );
+}
+
+#[test]
+fn values_of_variables_are_never_told() {
+    let key = "site.a.path.\"/\".env";
+    let old = format!("{key}.A = \"secret\"\n{key}.B = \"secret\"");
+    let new = format!("{key}.A = \"changed secret\"\n{key}.\"C.D\" = \"new secret\"");
+    assert_eq!(
+        told(&old, &new),
+        [
+            "site.a: path.\"/\".env.\"C.D\" added",
+            "site.a: path.\"/\".env.A changed",
+            "site.a: path.\"/\".env.B removed",
+        ]
+    );
+}
+
+#[test]
+fn the_same_change_of_several_paths_is_told_once() {
+    let site = |value: &str| {
+        let lines = (1..=6).map(|n| format!("site.a.path.\"/{n}/\".timeout = {value}\n"));
+        lines.collect::<String>() + "site.b.path.\"/1/\".timeout = " + value
+    };
+    assert_eq!(
+        told(&site("\"1s\""), &site("\"2s\"")),
+        [
+            "site.a: path.\"/1/\".timeout \"1s\" -> \"2s\", also for \"/2/\", \"/3/\", \"/4/\" and 2 more",
+            "site.b: path.\"/1/\".timeout \"1s\" -> \"2s\"",
+        ]
+    );
+}
+
+#[test]
+fn restrictions_of_one_path_are_compared_together() {
+    let old = "site.a.path.\"/\".allow = [\"::1\"]\nsite.a.path.\"/\".allow = [\"10.0.0.0/8\"]";
+    assert_eq!(told(old, old), [""; 0]);
+    assert_eq!(
+        told(old, "site.a.path.\"/\".allow = [\"::1\"]"),
+        ["site.a: path.\"/\".allow [\"::1\"] and [\"10.0.0.0/8\"] -> [\"::1\"]"]
+    );
+}
+
+#[test]
+fn what_holds_only_after_a_start_is_told_as_such() {
+    assert_eq!(
+        told("server.workers = 1", "server.workers = 2"),
+        ["server: workers 1 -> 2 (when the server is started again)"]
+    );
+}
+
+#[test]
+fn a_file_that_says_something_else_is_told() {
+    let contents = |users, old| Values {
+        contents: BTreeMap::from([("/users".into(), users), (old, 1)]),
+        ..Values::default()
+    };
+    let changes = compare(&contents(1, "/a".into()), &contents(2, "/b".into()));
+    assert_eq!(lines(&changes, 9), ["/users has other content"]);
+}
+
+#[test]
+fn lines_are_bounded_in_number_and_length_and_have_no_control_characters() {
+    let old: Vec<_> = (0..5).map(|n| format!("site.s{n}.root = \"\"")).collect();
+    let changes = compare(&values(&old.join("\n")), &Values::default());
+    assert_eq!(lines(&changes, 4)[3..], ["site.s3 removed", "and 1 more"]);
+    assert_eq!(lines(&changes, 5).len(), 5);
+    let long = format!("site.a.root = \"\u{1b}{}\"", "é".repeat(1000));
+    let line = told("site.a.root = \"\"", &long).concat();
+    assert!(line.chars().count() < SHOWN_VALUE + 60, "{line}");
+    assert!(!line.contains('\u{1b}'));
+}
+
+#[test]
+fn quoted_dots_do_not_part_keys() {
+    for (key, expected) in [
+        ("site.a.root", ("site.a", None, "root")),
+        ("site.\"a.b\".root", ("site.\"a.b\"", None, "root")),
+        (
+            "site.a.path.\"/x.y\\\".z/\".error-page.404",
+            ("site.a", Some("\"/x.y\\\".z/\""), "error-page.404"),
+        ),
+        (
+            "site.a.path.'/\"./'.cgi",
+            ("site.a", Some("'/\"./'"), "cgi"),
+        ),
+        (
+            "limits.request-headers",
+            ("limits", None, "request-headers"),
+        ),
+        ("", ("", None, "")),
+    ] {
+        assert_eq!(parts(key), expected, "{key}");
+    }
+}
