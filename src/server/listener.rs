@@ -150,7 +150,9 @@ fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
         return false;
     }
     let family = AddressFamily::UNIX;
-    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+    // One that has many connections waiting is not waited for.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(family, SocketType::STREAM, flags, None)
         .and_then(|socket| rustix::net::connect(&socket, address))
         == Err(Errno::CONNREFUSED)
 }
