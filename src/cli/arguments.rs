@@ -1,6 +1,6 @@
 //! The command line as types: the one definition behind parsing and `--help`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 use colorchoice_clap::Color;
@@ -29,13 +29,17 @@ Examples:
   pywebd serve site --cgi              the same for a folder, and run what is in its cgi-bin
   pywebd serve --config /etc/pywebd/pywebd.toml
   pywebd check                         every error and warning of the configuration
+  pywebd reload                        have the server read it again, tell what has changed
   pywebd explain http://localhost/a    what a request for this would come to, and why
 
-Exit status: 0; 64 usage; 66 input missing; 70 a bug; 71 the operating system refused;
-77 permission; 78 configuration.";
+Exit status: 0; 64 usage; 66 input missing; 69 no server to ask; 70 a bug;
+71 the operating system refused; 77 permission; 78 configuration.";
 
 /// The configuration that verbs use unless another is named.
 const CONFIG: &str = "/etc/pywebd/pywebd.toml";
+
+/// The kernel takes no longer path of a socket (unix(7)).
+const LONGEST_SOCKET: usize = 107;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -57,6 +61,10 @@ pub enum Verb {
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: ConfigFile,
     },
+    /// Tell what a reload would change in the server that runs
+    Diff(Running),
+    /// Have the server that runs read its configuration again, and tell what has changed
+    Reload(Running),
     /// Explain what a request would come to, step by step
     Explain(Explain),
     /// Start scripts for a server: not for people
@@ -99,6 +107,18 @@ pub struct Serve {
     /// that of pywebd-cgi.socket, instead of one of its own
     #[arg(long, value_name = "SOCKET")]
     pub launcher: Option<PathBuf>,
+    /// Where `pywebd reload` and `pywebd diff` reach this server; with --config there is a usual
+    /// place
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<ControlPath>,
+}
+
+/// A server that runs.
+#[derive(Debug, Args)]
+pub struct Running {
+    /// The server's control socket, where it is not in its usual place
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<ControlPath>,
 }
 
 /// What to explain.
@@ -118,6 +138,26 @@ pub struct Explain {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The path of a control socket.
+#[derive(Debug, Clone)]
+pub struct ControlPath(pub PathBuf);
+
+impl FromStr for ControlPath {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err("a control socket needs an absolute path".into());
+        }
+        if path.len() > LONGEST_SOCKET {
+            return Err(format!(
+                "the path of a socket has at most {LONGEST_SOCKET} bytes"
+            ));
+        }
+        Ok(Self(path.into()))
+    }
 }
 
 /// A configuration named on the command line.

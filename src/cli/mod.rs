@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod check;
+mod control;
 mod explain;
 mod launcher;
 mod logging;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::config::Source;
+use crate::{config::Source, server::control::Request};
 
 use arguments::{Arguments, ConfigFile, Verb};
 
@@ -28,6 +29,8 @@ pub enum Exit {
     Usage = 64,
     /// A file or directory that was named does not exist.
     NoInput = 66,
+    /// No server is there to be asked.
+    Unavailable = 69,
     /// A bug of pywebd.
     Software = 70,
     /// The operating system refused.
@@ -89,6 +92,8 @@ fn run(verb: Option<Verb>) -> Exit {
             existing(config, |source| check::check(source, warnings).print())
         }
         Some(Verb::Show { config }) => existing(config, |source| show::show(source).print()),
+        Some(Verb::Diff(server)) => control::ask(&server, Request::Diff).print(),
+        Some(Verb::Reload(server)) => control::ask(&server, Request::Reload).print(),
         Some(Verb::Explain(question)) => existing(question.config.clone(), |source| {
             explain::explain(&question, source).print()
         }),

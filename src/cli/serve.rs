@@ -11,6 +11,7 @@ use crate::{
     cli::{
         Exit,
         arguments::Serve,
+        control,
         logging::{self, Lines},
     },
     config::{self, Source},
@@ -41,6 +42,7 @@ pub fn demonstrate() -> Exit {
         cgi: true,
         config: None,
         launcher: None,
+        control: None,
     })
 }
 
@@ -79,6 +81,7 @@ pub fn serve(what: &Serve) -> Exit {
     let start = Start {
         source,
         snapshot,
+        values: loaded.values,
         files: loaded.files,
         sockets: systemd::sockets::passed().unwrap_or_default(),
         gateway: gateway.clone(),
@@ -87,6 +90,7 @@ pub fn serve(what: &Serve) -> Exit {
             sink,
             level: messages.level.clone(),
         },
+        control: control::of_server(what),
     };
     let exit = match Server::start(start) {
         Ok(server) => run(what, server, &gateway),
@@ -217,11 +221,9 @@ fn announce(what: &Serve, server: &Server) {
 }
 
 fn exit_of(error: &StartError) -> Exit {
-    match error {
-        StartError::BindPermission(_) => Exit::NoPermission,
-        StartError::AccessLog { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
-            Exit::NoPermission
-        }
-        _ => Exit::OsError,
+    if error.is_permission() {
+        Exit::NoPermission
+    } else {
+        Exit::OsError
     }
 }

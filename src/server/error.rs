@@ -51,6 +51,15 @@ impl StartError {
         move |error| Self::System { action, error }
     }
 
+    /// Whether more rights would help.
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Self::BindPermission(_) => true,
+            Self::AccessLog { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// A listener that could not be had.
     pub fn bind(listen: &Listen, error: io::Error) -> Self {
         let listen = listen.clone();

@@ -7,8 +7,10 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use crate::server::control::Asked;
+
 /// Something that changes the server's state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Event {
     /// SIGTERM, SIGINT: finish and end.
     Stop,
@@ -18,6 +20,8 @@ pub enum Event {
     ReopenLogs,
     /// A file of the configuration changed.
     Changed,
+    /// Somebody asks over the control socket.
+    Asked(Asked),
     /// A worker has ended, on its own accord or by a panic.
     WorkerEnded,
 }

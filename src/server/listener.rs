@@ -144,7 +144,7 @@ fn unix(path: &Path) -> io::Result<OwnedFd> {
 
 /// Whether nobody listens at a Unix socket any more: its name outlived its process. What is no
 /// socket is somebody's file.
-fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
+pub(super) fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
     let is_socket = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
     if !rustix::fs::lstat(path).is_ok_and(is_socket) {
         return false;

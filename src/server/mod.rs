@@ -3,6 +3,7 @@
 //! Requests never pass through here. Only this loop changes the server's state.
 
 mod connection;
+pub mod control;
 pub mod current;
 mod descriptors;
 pub mod error;
@@ -10,12 +11,14 @@ pub mod event;
 pub mod launcher;
 mod listener;
 pub mod logs;
+mod outcome;
 mod refusal;
 mod reload;
 mod watch;
 mod worker;
 
 use std::{
+    io,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
@@ -26,10 +29,19 @@ use std::{
 };
 
 use crate::{
-    cgi::Gateway, config, files::Cache, service::Service, site::Snapshot, systemd,
+    cgi::Gateway,
+    config::{
+        self,
+        compare::{Values, compare},
+    },
+    files::Cache,
+    service::Service,
+    site::Snapshot,
+    systemd,
     transport::Listen,
 };
 
+use control::{Answer, Asked, Control, Request};
 use current::Current;
 use error::StartError;
 use event::Event;
@@ -49,6 +61,8 @@ pub struct Start {
     pub source: config::Source,
     /// The configuration as loaded.
     pub snapshot: Snapshot,
+    /// Its values, to tell what a reload changes.
+    pub values: Values,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
     /// Listening sockets that were passed in.
@@ -59,6 +73,8 @@ pub struct Start {
     pub launcher: Option<LauncherChild>,
     /// The log in use.
     pub logs: Logs,
+    /// Where the control socket is to be.
+    pub control: Option<PathBuf>,
 }
 
 /// A worker ended while the server ran: its connections are lost, and its share of new ones would
@@ -71,6 +87,7 @@ pub struct WorkerLost;
 #[derive(Debug)]
 pub struct Server {
     source: config::Source,
+    values: Values,
     current: Current,
     cache: Arc<Cache>,
     gateway: Gateway,
@@ -80,6 +97,8 @@ pub struct Server {
     workers: Vec<Worker>,
     watch: Watch,
     logs: Logs,
+    /// Until the server stops.
+    control: Option<Control>,
     events: Receiver<Event>,
 }
 
@@ -99,6 +118,7 @@ impl Server {
             let kept = launcher.keep(sender.clone());
             kept.map_err(StartError::system("watching the launcher"))?;
         }
+        let control = start.control.and_then(|path| control(path, &sender));
         let count = worker_count(&start.snapshot);
         let cache = Arc::new(Cache::new(start.snapshot.cache));
         let current = Current::new(Arc::new(start.snapshot));
@@ -114,6 +134,7 @@ impl Server {
         }
         Ok(Self {
             source: start.source,
+            values: start.values,
             current,
             cache,
             gateway: start.gateway,
@@ -122,6 +143,7 @@ impl Server {
             workers,
             watch,
             logs: start.logs,
+            control,
             events,
         })
     }
@@ -136,12 +158,16 @@ impl Server {
         systemd::notify::ready(&self.status());
         let outcome = self.obey();
         systemd::notify::stopping();
+        // Another server may take its place now.
+        self.control = None;
         if let Some(launcher) = &self.launcher {
             launcher.let_go();
         }
         for worker in &self.workers {
             worker.drain(GRACE);
         }
+        // Who still waits for an answer is told that there is none.
+        drop(self.events);
         for worker in self.workers {
             worker.join();
         }
@@ -151,8 +177,12 @@ impl Server {
     fn obey(&mut self) -> Result<(), WorkerLost> {
         loop {
             match self.events.recv() {
-                Ok(Event::Reload | Event::Changed) => self.reload(),
                 Ok(Event::ReopenLogs) => self.logs.reopen(),
+                Ok(Event::Reload | Event::Changed) => drop(self.reload()),
+                Ok(Event::Asked(Asked { request, reply })) => {
+                    // Who asked may be gone.
+                    let _ = reply.send(self.answer(request));
+                }
                 Ok(Event::Stop) => {
                     tracing::info!("stopping: requests in flight finish");
                     return Ok(());
@@ -162,10 +192,19 @@ impl Server {
         }
     }
 
-    fn reload(&mut self) {
+    fn answer(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Reload => self.reload(),
+            Request::Diff => outcome::preview(&self.source, &self.values),
+        }
+    }
+
+    fn reload(&mut self) -> Answer {
         systemd::notify::reloading();
         match reload::reload(&self.source, &self.listeners, &self.gateway, &self.current) {
             Ok(reloaded) => {
+                let changes = compare(&self.values, &reloaded.values);
+                self.values = reloaded.values;
                 self.listeners = reloaded.listeners;
                 self.cache.resize(self.current.snapshot().cache);
                 for worker in &self.workers {
@@ -174,11 +213,9 @@ impl Server {
                 self.watch.follow(&reloaded.files);
                 let snapshot = self.current.snapshot();
                 self.logs.change(&snapshot.log, reloaded.records);
-                for warning in &reloaded.report.diagnostics {
-                    tracing::warn!("{warning}");
-                }
-                tracing::info!("configuration reloaded");
+                outcome::log(&changes, &reloaded.report);
                 systemd::notify::ready(&self.status());
+                outcome::answer(&changes, &reloaded.report, outcome::UNCHANGED)
             }
             Err((error, files)) => {
                 // What was broken is mended in the files that were read now.
@@ -186,7 +223,8 @@ impl Server {
                 for line in error.to_string().lines() {
                     tracing::error!("configuration not reloaded: {line}");
                 }
-                systemd::notify::ready(&format!("Reload failed: {error}"));
+                systemd::notify::ready(&error.status());
+                error.answer()
             }
         }
     }
@@ -197,6 +235,21 @@ impl Server {
         let plural = if sites == 1 { "" } else { "s" };
         format!("Serving {sites} site{plural} on {}", addresses.join(", "))
     }
+}
+
+/// The control socket. A server serves without one, too.
+fn control(path: PathBuf, events: &Sender<Event>) -> Option<Control> {
+    let shown = path.display().to_string();
+    let refused = |error: io::Error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => "another server listens there, or it is no socket".into(),
+            _ => error.to_string(),
+        };
+        tracing::warn!(
+            "no control socket at {shown}: {reason}; `pywebd reload` does not reach this server"
+        );
+    };
+    Control::start(path, events).map_err(refused).ok()
 }
 
 fn start_workers(

@@ -6,7 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     cgi::Gateway,
-    config::{self, Report},
+    config::{self, Report, compare::Values},
     records::writer::Target,
     server::{current::Current, error::StartError, listener::Listener, logs},
     site::Snapshot,
@@ -23,6 +23,8 @@ pub struct Reloaded {
     pub files: Vec<std::path::PathBuf>,
     /// Warnings.
     pub report: Report,
+    /// What is in force now.
+    pub values: Values,
 }
 
 /// Why the old configuration stays.
@@ -31,12 +33,9 @@ pub enum ReloadError {
     /// The new one has errors.
     #[error("{}", lines(.0))]
     Configuration(Report),
-    /// A new listener cannot be had.
+    /// A listener or a log that the new one wants cannot be had.
     #[error(transparent)]
-    Listener(#[from] StartError),
-    /// The access log cannot be opened.
-    #[error(transparent)]
-    AccessLog(StartError),
+    Refused(#[from] StartError),
     /// The launcher does not take it.
     #[error("the launcher does not take the configuration: {0}")]
     Launcher(String),
@@ -67,6 +66,7 @@ pub fn reload(
                 records,
                 files: loaded.files,
                 report: loaded.report,
+                values: loaded.values,
             })
         }
         Err(error) => Err((error, loaded.files)),
@@ -80,7 +80,7 @@ fn prepare(
 ) -> Result<(Vec<Arc<Listener>>, Target), ReloadError> {
     let mut passed: Vec<OwnedFd> = Vec::new();
     let listeners = Listener::all(&snapshot.listen, running, &mut passed)?;
-    let records = logs::open(&snapshot.log).map_err(ReloadError::AccessLog)?;
+    let records = logs::open(&snapshot.log)?;
     gateway.reload().map_err(ReloadError::Launcher)?;
     Ok((listeners, records))
 }

@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::{fd::OwnedFd, unix::process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -104,6 +105,15 @@ fn mapped(directory: &str) -> String {
     )
 }
 
+/// A launcher as a service of its own, which listens at this path.
+pub fn service(path: &Path, config: &str) -> std::process::Child {
+    let flags = SocketFlags::CLOEXEC;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&listener, 16).unwrap();
+    passed(listener, config)
+}
+
 /// A launcher as a service manager starts it, with its socket as descriptor 3.
 fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
     let start =
@@ -122,11 +132,7 @@ fn a_launcher_can_be_a_service_of_its_own() {
     let config = site.config(&mapped("cgi-bin"));
     let config = config.to_str().unwrap().to_owned();
     let path = site.directory().join("cgi.sock");
-    let flags = SocketFlags::CLOEXEC;
-    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-    listen(&listener, 16).unwrap();
-    let mut launcher = passed(listener, &config);
+    let mut launcher = service(&path, &config);
     let socket = path.to_str().unwrap();
     let server = Server::start(&["serve", "--config", &config, "--launcher", socket]);
     assert_eq!(server.get("/cgi-bin/a").text(), "here\n");

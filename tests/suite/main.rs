@@ -16,6 +16,8 @@ mod coding;
 mod config;
 /// What stays out of reach.
 mod containment;
+/// `pywebd reload`, `pywebd diff`, and the socket they ask over.
+mod control;
 /// What is said of scripts that fail.
 mod diagnosis;
 /// `pywebd explain`.

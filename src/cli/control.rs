@@ -1,0 +1,135 @@
+//! `pywebd reload` and `pywebd diff`: a server that runs is asked over its control socket. It does
+//! what is asked, with its own rights and environment, and says what there is to print.
+
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cli::{
+        Exit,
+        arguments::{ControlPath, Running, Serve},
+        outcome::Outcome,
+    },
+    server::control::{self, Answer, Ending, Request},
+};
+
+/// Asks a server, and tells what it answers.
+pub fn ask(server: &Running, request: Request) -> Outcome {
+    let Some(path) = named(server.control.as_ref()).or_else(usual_place) else {
+        let reason = "neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set: \
+                      name the control socket of the server with --control";
+        return failed(reason, Exit::Usage);
+    };
+    match control::ask(&path, request) {
+        Ok(answer) => told(answer),
+        Err(error) => unanswered(&path, &error),
+    }
+}
+
+/// Where a server listens for that; nowhere where it serves a directory, unless it is told to.
+pub fn of_server(what: &Serve) -> Option<PathBuf> {
+    let usual = || what.config.as_ref().and_then(|_| usual_place());
+    named(what.control.as_ref()).or_else(usual)
+}
+
+fn named(control: Option<&ControlPath>) -> Option<PathBuf> {
+    control.map(|ControlPath(path)| path.clone())
+}
+
+/// The place that systemd has made for this service, root's, or the user's.
+fn usual_place() -> Option<PathBuf> {
+    // A relative path is to be ignored (XDG Base Directory Specification).
+    let set = |name| {
+        let value = std::env::var(name).ok();
+        value.filter(|value| value.starts_with('/'))
+    };
+    // Of several directories (systemd.exec(5), `RuntimeDirectory=`) the first.
+    let first = |list: String| list.split(':').next().map(str::to_owned);
+    if let Some(directory) = set("RUNTIME_DIRECTORY").and_then(first) {
+        return Some(Path::new(&directory).join("control"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some("/run/pywebd/control".into());
+    }
+    set("XDG_RUNTIME_DIR").map(|directory| Path::new(&directory).join("pywebd/control"))
+}
+
+fn told(answer: Answer) -> Outcome {
+    let exit = match answer.ending {
+        Ending::Done => Exit::Success,
+        Ending::Configuration => Exit::Config,
+        Ending::Refused | Ending::Launcher => Exit::OsError,
+        Ending::Permission | Ending::Denied => Exit::NoPermission,
+        Ending::NotUnderstood | Ending::Stopping => Exit::Unavailable,
+    };
+    Outcome {
+        output: answer.output,
+        findings: answer.findings,
+        exit,
+    }
+}
+
+fn unanswered(path: &Path, error: &io::Error) -> Outcome {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let reason = format!("{path} is not for you: run this as root or as the server's user");
+            failed(&reason, Exit::NoPermission)
+        }
+        ErrorKind::InvalidFilename => {
+            let reason = format!("{path} is too long for a socket: name another with --control");
+            failed(&reason, Exit::Usage)
+        }
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            let reason = format!(
+                "no server listens at {path}: start one with `pywebd serve --config FILE`, \
+                 or name its socket with --control"
+            );
+            failed(&reason, Exit::Unavailable)
+        }
+        _ => {
+            let reason = format!(
+                "the server at {path} gives no answer ({error}): its log tells what it does"
+            );
+            failed(&reason, Exit::Unavailable)
+        }
+    }
+}
+
+fn failed(reason: &str, exit: Exit) -> Outcome {
+    Outcome {
+        output: String::new(),
+        findings: format!("pywebd: {reason}\n"),
+        exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::arguments::{Arguments, Verb};
+
+    fn place(arguments: &[&str]) -> Option<PathBuf> {
+        let arguments = [&["pywebd", "serve"], arguments].concat();
+        match Arguments::try_parse_from(arguments).unwrap().verb {
+            Some(Verb::Serve(what)) => of_server(&what),
+            _ => unreachable!("`serve` is written"),
+        }
+    }
+
+    #[test]
+    fn a_served_directory_has_no_control_socket_but_where_one_is_named() {
+        assert_eq!(place(&["/srv"]), None);
+        assert_eq!(place(&[]), None);
+        let named = Some(PathBuf::from("/run/a/control"));
+        assert_eq!(place(&["/srv", "--control", "/run/a/control"]), named);
+        assert_eq!(
+            place(&["--config", "a", "--control", "/run/a/control"]),
+            named
+        );
+    }
+}
