@@ -12,6 +12,8 @@ mod access_log;
 mod auth;
 /// Content codings.
 mod coding;
+/// Files that are others than a moment ago.
+mod coherence;
 /// Configurations and what is said of them.
 mod config;
 /// What stays out of reach.

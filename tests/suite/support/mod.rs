@@ -64,12 +64,22 @@ impl Site {
     /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
     pub fn serve_as_nobody(self) -> Server {
         let root = self.root();
-        for path in [self.directory(), &root] {
+        let root = root.to_str().expect("a path in UTF-8");
+        self.start_as_nobody(&["serve", root, "--cgi", "--listen", "127.0.0.1:0"])
+    }
+
+    /// Serves a configuration as [`Self::configured`] does, as [`Self::serve_as_nobody`] does.
+    pub fn configured_as_nobody(self, sites: &str) -> Server {
+        let config = self.config(sites);
+        let config = config.to_str().expect("a path in UTF-8");
+        self.start_as_nobody(&["serve", "--config", config])
+    }
+
+    fn start_as_nobody(self, arguments: &[&str]) -> Server {
+        for path in [self.directory(), &self.root()] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the rights");
         }
-        let root = root.to_str().expect("a path in UTF-8");
-        let arguments = ["serve", root, "--cgi", "--listen", "127.0.0.1:0"];
-        Server::start_as_nobody(self.directory(), &arguments).keep(self)
+        Server::start_as_nobody(self.directory(), arguments).keep(self)
     }
 
     /// Serves a configuration, in which `ROOT` stands for the root and a listener on a free port

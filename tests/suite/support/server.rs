@@ -1,6 +1,8 @@
 //! The real program, started as a person would, ended by its process id.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -39,9 +41,13 @@ pub struct Outcome {
 
 /// No control socket of the suite takes the place of a real server's.
 const NOWHERE: &str = "/proc/none";
+/// The program under test: `PYWEBD` names another than the one that was built with the suite.
+fn program() -> OsString {
+    env::var_os("PYWEBD").unwrap_or_else(|| env!("CARGO_BIN_EXE_pywebd").into())
+}
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pywebd"));
+    let mut command = Command::new(program());
     command
         .args(arguments)
         .env("RUNTIME_DIRECTORY", NOWHERE)
@@ -69,7 +75,8 @@ impl Server {
         let mut command = Command::new("/bin/sh");
         let script = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
         command
-            .args(["-c", &script, env!("CARGO_BIN_EXE_pywebd")])
+            .args(["-c", &script])
+            .arg(program())
             .args(arguments)
             .env("RUNTIME_DIRECTORY", NOWHERE)
             .stdin(Stdio::null())
@@ -81,9 +88,9 @@ impl Server {
     /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
     pub fn start_as_nobody(directory: &Path, arguments: &[&str]) -> Self {
         // The program may lie where nobody looks.
-        let program = directory.join("pywebd");
-        fs::copy(env!("CARGO_BIN_EXE_pywebd"), &program).expect("a copy");
-        let mut command = Command::new(program);
+        let copy = directory.join("pywebd");
+        fs::copy(program(), &copy).expect("a copy");
+        let mut command = Command::new(copy);
         if rustix::process::geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }
