@@ -38,6 +38,8 @@ mod listing;
 mod live;
 /// The environment of scripts.
 mod meta_variables;
+/// Files that change at random.
+mod model;
 /// What a configuration may say about answers.
 mod options;
 /// Which program a path runs.
