@@ -82,7 +82,7 @@ pub fn serve(what: &Serve) -> Exit {
         source,
         snapshot,
         values: loaded.values,
-        files: loaded.files,
+        seen: loaded.seen,
         sockets: systemd::sockets::passed().unwrap_or_default(),
         gateway: gateway.clone(),
         launcher,

@@ -13,8 +13,6 @@ pub(super) enum Included {
     File(PathBuf),
     /// What a pattern matches, sorted by name.
     Matches {
-        /// Where the pattern looks: new files appear there.
-        directory: PathBuf,
         /// The files.
         files: Vec<PathBuf>,
         /// Whether anything else is there, which the pattern does not match.
@@ -61,11 +59,7 @@ pub(super) fn expand(pattern: &str, including: &Path) -> Result<Included, Patter
         }
     }
     files.sort();
-    Ok(Included::Matches {
-        directory: directory.to_owned(),
-        files,
-        others,
-    })
+    Ok(Included::Matches { files, others })
 }
 
 fn names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {

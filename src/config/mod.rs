@@ -28,6 +28,7 @@ mod notation;
 mod raw;
 mod read;
 mod running;
+pub mod seen;
 mod serving;
 mod sources;
 mod strict;
@@ -43,6 +44,7 @@ use crate::{
 
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use findings::Mistake;
+pub use seen::Seen;
 
 use compare::Values;
 use findings::Findings;
@@ -87,8 +89,8 @@ pub struct Loaded {
     pub report: Report,
     /// Every effective value.
     pub values: Values,
-    /// Every file that was read, and the directories of include patterns: what to watch.
-    pub files: Vec<PathBuf>,
+    /// All it was made from, also what is missing: what to watch.
+    pub seen: Vec<Seen>,
 }
 
 /// Reads, checks and compiles a configuration. `variables` resolves `${NAME}`.
@@ -124,13 +126,13 @@ fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded 
             snapshot: None,
             report: findings.into_report(sources),
             values: Values::default(),
-            files: Vec::new(),
+            seen: Vec::new(),
         }
     } else {
         compiled(&raw, sources, findings)
     };
     Loaded {
-        files: [files.watch, loaded.files].concat(),
+        seen: [files.seen, loaded.seen].concat(),
         ..loaded
     }
 }
@@ -141,7 +143,7 @@ fn compiled(raw: &Raw, sources: &Sources, mut findings: Findings) -> Loaded {
         snapshot: (!findings.has_errors()).then_some(compiled.snapshot),
         report: findings.into_report(sources),
         values: compiled.values,
-        files: compiled.watch,
+        seen: compiled.seen,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -18,6 +18,7 @@ use toml::de::{DeTable, DeValue, Error};
 use crate::config::{
     findings::{Findings, Mistake},
     include::{Included, PatternError, expand},
+    seen::Seen,
     sources::{NOWHERE, Sources, Span},
     tree::{Variables, replace_variables},
 };
@@ -46,8 +47,8 @@ pub(super) struct Files {
     pub intact: Vec<usize>,
     /// Whether a file could not be read or has syntax errors.
     pub incomplete: bool,
-    /// Every file that was asked for, and the directories of patterns.
-    pub watch: Vec<PathBuf>,
+    /// Every file and pattern that was asked for.
+    pub seen: Vec<Seen>,
 }
 
 /// Reads the main file and what it includes.
@@ -73,7 +74,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads a file that was asked for at a span: the main file, at depth 0, or an included one.
     fn file(&mut self, path: &Path, asked: &Span, depth: usize) {
-        self.files.watch.push(path.to_owned());
+        self.files.seen.push(Seen::path(path));
         let (identity, bytes) = match open(path) {
             Ok(opened) => opened,
             Err(reason) => {
@@ -190,14 +191,11 @@ impl Reader<'_> {
     }
 
     fn pattern(&mut self, pattern: &str, path: &Path, span: &Span, depth: usize) {
+        let seen = Seen::pattern(pattern, path);
         match expand(pattern, path) {
             Ok(Included::File(file)) => self.file(&file, span, depth + 1),
-            Ok(Included::Matches {
-                directory,
-                files,
-                others,
-            }) => {
-                self.files.watch.push(directory);
+            Ok(Included::Matches { files, others }) => {
+                self.files.seen.push(seen);
                 // An empty directory waits for its first file; one where others lie, but none
                 // that matches, shows a slip in the pattern or in their names.
                 if files.is_empty() && others {
@@ -213,7 +211,7 @@ impl Reader<'_> {
             Err(PatternError::Directory(directory, error)) => {
                 let message = format!("{pattern:?} matches no file");
                 let help = format!("{}: {}", directory.display(), reason(&error));
-                self.files.watch.push(directory);
+                self.files.seen.push(seen);
                 self.findings
                     .warning(span, Mistake::new(message).help(help));
             }

@@ -63,7 +63,7 @@ fn what_is_no_regular_file_is_not_read() {
         assert!(loaded.snapshot.is_none());
         let expected = format!("cannot read {}: {expected}", path.display());
         assert_eq!(messages(&loaded), [expected]);
-        assert_eq!(loaded.files, [path]);
+        assert_eq!(loaded.seen, [Seen::path(path)]);
     }
 }
 
@@ -75,7 +75,7 @@ fn a_byte_order_mark_and_carriage_returns_are_no_mistake() {
 }
 
 #[test]
-fn every_file_and_every_directory_of_a_pattern_is_watched() {
+fn every_file_and_every_pattern_is_watched_and_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     fs::create_dir(at("www")).unwrap();
@@ -84,10 +84,19 @@ fn every_file_and_every_directory_of_a_pattern_is_watched() {
     fs::write(at("main"), "version = 1\ninclude = [\"sites.d/*.toml\"]").unwrap();
     let loaded = load(&Source::File(at("main")), &no_variables);
     assert!(loaded.snapshot.is_some(), "{:?}", loaded.report);
-    assert_eq!(
-        loaded.files,
-        [at("main"), at("sites.d"), at("sites.d/a.toml")]
-    );
+    let main = at("main");
+    let file = Seen::path(&at("sites.d/a.toml"));
+    let seen = [
+        Seen::path(&main),
+        Seen::pattern("sites.d/*.toml", &main),
+        file,
+    ];
+    assert_eq!(loaded.seen, seen);
+    fs::remove_dir(at("www")).unwrap();
+    let loaded = load(&Source::File(main), &no_variables);
+    assert!(loaded.snapshot.is_none());
+    assert_eq!(loaded.seen[..3], seen);
+    assert_eq!(loaded.seen[3..], [Seen::path(&at("sites.d/../www"))]);
 }
 
 #[test]

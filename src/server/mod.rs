@@ -63,8 +63,8 @@ pub struct Start {
     pub snapshot: Snapshot,
     /// Its values, to tell what a reload changes.
     pub values: Values,
-    /// The files it was read from.
-    pub files: Vec<PathBuf>,
+    /// What it was made from.
+    pub seen: Vec<config::Seen>,
     /// Listening sockets that were passed in.
     pub sockets: Vec<OwnedFd>,
     /// The way to the launcher.
@@ -112,8 +112,8 @@ impl Server {
         }
         let (sender, events) = channel();
         event::watch_signals(sender.clone()).map_err(StartError::system("taking signals"))?;
-        let mut watch = Watch::start(sender.clone());
-        watch.follow(&start.files);
+        let watch = Watch::start(sender.clone());
+        watch.follow(start.seen);
         if let Some(launcher) = &start.launcher {
             let kept = launcher.keep(sender.clone());
             kept.map_err(StartError::system("watching the launcher"))?;
@@ -210,16 +210,16 @@ impl Server {
                 for worker in &self.workers {
                     worker.listen(&self.listeners);
                 }
-                self.watch.follow(&reloaded.files);
+                self.watch.follow(reloaded.seen);
                 let snapshot = self.current.snapshot();
                 self.logs.change(&snapshot.log, reloaded.records);
                 outcome::log(&changes, &reloaded.report);
                 systemd::notify::ready(&self.status());
                 outcome::answer(&changes, &reloaded.report, outcome::UNCHANGED)
             }
-            Err((error, files)) => {
-                // What was broken is mended in the files that were read now.
-                self.watch.follow(&files);
+            Err((error, seen)) => {
+                // What was broken is mended where it was looked for now.
+                self.watch.follow(seen);
                 for line in error.to_string().lines() {
                     tracing::error!("configuration not reloaded: {line}");
                 }

@@ -6,7 +6,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     cgi::Gateway,
-    config::{self, Report, compare::Values},
+    config::{self, Report, Seen, compare::Values},
     records::writer::Target,
     server::{current::Current, error::StartError, listener::Listener, logs},
     site::Snapshot,
@@ -19,8 +19,8 @@ pub struct Reloaded {
     pub listeners: Vec<Arc<Listener>>,
     /// Where records go.
     pub records: Target,
-    /// The files to watch.
-    pub files: Vec<std::path::PathBuf>,
+    /// What to watch.
+    pub seen: Vec<Seen>,
     /// Warnings.
     pub report: Report,
     /// What is in force now.
@@ -53,10 +53,10 @@ pub fn reload(
     running: &[Arc<Listener>],
     gateway: &Gateway,
     current: &Current,
-) -> Result<Reloaded, (ReloadError, Vec<std::path::PathBuf>)> {
+) -> Result<Reloaded, (ReloadError, Vec<Seen>)> {
     let loaded = config::load(source, &config::environment::variable);
     let Some(snapshot) = loaded.snapshot else {
-        return Err((ReloadError::Configuration(loaded.report), loaded.files));
+        return Err((ReloadError::Configuration(loaded.report), loaded.seen));
     };
     match prepare(&snapshot, running, gateway) {
         Ok((listeners, records)) => {
@@ -64,12 +64,12 @@ pub fn reload(
             Ok(Reloaded {
                 listeners,
                 records,
-                files: loaded.files,
+                seen: loaded.seen,
                 report: loaded.report,
                 values: loaded.values,
             })
         }
-        Err(error) => Err((error, loaded.files)),
+        Err(error) => Err((error, loaded.seen)),
     }
 }
 

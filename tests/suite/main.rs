@@ -50,11 +50,13 @@ mod protocol;
 mod queue;
 /// Ranges and preconditions.
 mod ranges;
+/// Another configuration while the server runs.
+mod reload;
 /// How the output of a script becomes an answer.
 mod script_output;
 /// Scripts: variables, answers, streams, ends.
 mod scripts;
-/// Start, errors at the start, stop and reload.
+/// Start, errors at the start, and stop.
 mod serve;
 /// Virtual hosts.
 mod virtual_host;

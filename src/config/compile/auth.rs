@@ -7,7 +7,8 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        compile::resolver::Resolver, findings::Mistake, notation::quoted, raw, read, serving::Auth,
+        Seen, compile::resolver::Resolver, findings::Mistake, notation::quoted, raw, read,
+        serving::Auth,
     },
     site::{BasicAuth, passwords::Passwords},
 };
@@ -36,7 +37,7 @@ pub(super) fn read(
         resolver.findings.error(&span, mistake.help(help));
     }
     let path = resolver.sources.resolve(basic.get_ref(), &basic.span());
-    resolver.watch.push(path.clone());
+    resolver.seen.push(Seen::path(&path));
     let shown = basic.get_ref().display().to_string();
     let passwords = match read::bounded(&path) {
         Ok(bytes) => {

@@ -14,12 +14,13 @@ mod scripts;
 mod serving;
 mod site;
 
-use std::{collections::HashMap, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use serde_spanned::Spanned;
 
 use crate::{
     config::{
+        Seen,
         compare::Values,
         findings::{Findings, Mistake},
         notation::{quoted, quoted_all},
@@ -39,8 +40,8 @@ pub(super) struct Compiled {
     /// Not to be used when an error was found.
     pub snapshot: Snapshot,
     pub values: Values,
-    /// Files that were read for it.
-    pub watch: Vec<PathBuf>,
+    /// What was read for it, or is missing.
+    pub seen: Vec<Seen>,
 }
 
 /// Compiles what was written.
@@ -49,7 +50,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
         sources,
         findings,
         values: Values::default(),
-        watch: Vec::new(),
+        seen: Vec::new(),
     };
     let listen = listeners(&raw.server, &mut resolver);
     let workers = workers(&raw.server, &mut resolver);
@@ -86,7 +87,7 @@ pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> 
     Compiled {
         snapshot,
         values: resolver.values,
-        watch: resolver.watch,
+        seen: resolver.seen,
     }
 }
 

@@ -1,11 +1,11 @@
 //! What was written or the default, recorded for `pywebd show` either way.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::ops::RangeInclusive;
 
 use serde_spanned::Spanned;
 
 use crate::config::{
-    Setting,
+    Seen, Setting,
     compare::Values,
     findings::{Findings, Mistake},
     raw::Texts,
@@ -21,8 +21,8 @@ pub(in crate::config) struct Resolver<'a> {
     pub findings: &'a mut Findings,
     /// Every value that holds.
     pub values: Values,
-    /// Files that were read beside the configuration itself.
-    pub watch: Vec<PathBuf>,
+    /// What was read beside the configuration itself, or is missing.
+    pub seen: Vec<Seen>,
 }
 
 impl Resolver<'_> {

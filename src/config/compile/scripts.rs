@@ -7,6 +7,7 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
+        Seen,
         compile::{
             resolver::Resolver,
             rule::{Location, Verb},
@@ -29,7 +30,13 @@ pub(super) fn program(written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -
         let mistake = Mistake::new("the path of a program is empty");
         resolver.findings.error(&span, mistake);
     } else {
-        report(inspect::program(&file), &span, resolver);
+        let seen = Seen::path(&file);
+        let finding = inspect::program(&file);
+        if finding.is_some() {
+            // It may be mended where it is.
+            resolver.seen.push(seen);
+        }
+        report(finding, &span, resolver);
     }
     file
 }

@@ -10,6 +10,7 @@ use serde_spanned::Spanned;
 use crate::{
     cgi,
     config::{
+        Seen,
         compile::{Scripts, listen_list, pages, resolver::Resolver, route, rule, serving},
         findings::Mistake,
         inherit::Effective,
@@ -275,6 +276,7 @@ pub(super) fn open_root(
     resolver: &mut Resolver<'_>,
 ) -> Arc<Root> {
     let absolute = resolver.sources.resolve(path, span);
+    let seen = Seen::path(&absolute);
     if path.as_os_str().is_empty() {
         let mistake = Mistake::new("the path of a directory is empty");
         resolver.findings.error(span, mistake);
@@ -286,6 +288,8 @@ pub(super) fn open_root(
             mistake.help(format!("it is looked for at {}", absolute.display()))
         };
         resolver.findings.error(span, mistake);
+        // It may be mended where it is.
+        resolver.seen.push(seen);
     }
     Arc::new(Root::new(absolute).following(follow))
 }

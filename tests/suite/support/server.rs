@@ -102,6 +102,20 @@ impl Server {
         Self::spawned(command)
     }
 
+    /// The same in a user namespace that may have no watch of the kernel.
+    pub fn start_without_inotify(arguments: &[&str]) -> Self {
+        let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "/bin/sh", "-c", script])
+            .arg(env!("CARGO_BIN_EXE_pywebd"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawned(command)
+    }
+
     /// The same with a log that is a pipe which nobody reads.
     pub fn start_with_unread_log(arguments: &[&str]) -> Self {
         let child = command(arguments).spawn().expect("the program starts");
@@ -137,7 +151,7 @@ impl Server {
         }
     }
 
-    pub(super) fn keep(mut self, site: Site) -> Self {
+    pub fn keep(mut self, site: Site) -> Self {
         self.site = Some(site);
         self
     }
@@ -180,6 +194,17 @@ impl Server {
     /// Waits until the log has a line with all of `parts`, and returns it.
     pub fn logged(&self, parts: &[&str]) -> String {
         self.log.wait_for(parts)
+    }
+
+    /// Waits until so many lines of the log have this in them.
+    pub fn logged_times(&self, times: usize, part: &str) {
+        self.log.wait_until(part, times);
+    }
+
+    /// How many lines of the log have this in them by now.
+    pub fn count_logged(&self, part: &str) -> usize {
+        let log = self.log.text();
+        log.lines().filter(|line| line.contains(part)).count()
     }
 
     /// Everything that it has logged so far.
@@ -265,6 +290,19 @@ impl Log {
             .wait_timeout_while(lines, HANG, |lines| found(lines).is_none());
         let (lines, _) = wait.expect("no panic");
         found(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in {lines:#?}"))
+    }
+
+    fn wait_until(&self, part: &str, times: usize) {
+        let few = |lines: &mut Vec<String>| {
+            lines.iter().filter(|line| line.contains(part)).count() < times
+        };
+        let lines = self.0.0.lock().expect("no panic");
+        let waited = self.0.1.wait_timeout_while(lines, HANG, few);
+        let (lines, outcome) = waited.expect("no panic");
+        assert!(
+            !outcome.timed_out(),
+            "not {times} lines with {part:?} in {lines:#?}"
+        );
     }
 
     fn text(&self) -> String {
