@@ -39,6 +39,7 @@ use response::{Head, Parser, ResponseError, ScriptResponse};
 use spool::{Spooled, spool};
 
 pub use options::{Account, Confinement, Options, Programs, Size};
+pub use queue::Limits as QueueLimits;
 pub use queue::Queue;
 
 /// How long the end of a script is waited for that has already failed, to tell its exit status

@@ -9,6 +9,9 @@
 //! The lock is held for a look at the clients, never across an await. A request whose client leaves
 //! gives up its place with its future; a [`Permit`] that is on its way to it then comes back as any
 //! other does.
+//!
+//! A queue lives as long as its site, whatever configuration that has: what runs and what waits is
+//! counted on when the limits change.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +21,7 @@ use std::{
 };
 
 use http::StatusCode;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::semantics::failure::{Cause, Failure};
 
@@ -46,10 +49,16 @@ impl Client {
 /// The queue of one site: `max-running` at once, `max-queued` waiting.
 #[derive(Debug)]
 pub struct Queue {
-    max_running: usize,
-    max_queued: usize,
     line: Arc<Mutex<Line>>,
-    spooling: Semaphore,
+}
+
+/// `max-running` and `max-queued`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Scripts at once.
+    pub running: usize,
+    /// Requests that wait.
+    pub queued: usize,
 }
 
 /// The right to run one script, until it is dropped.
@@ -61,24 +70,38 @@ pub struct Permit {
 
 impl Queue {
     /// A queue with these limits.
-    pub fn new(max_running: usize, max_queued: usize) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
-            max_running,
-            max_queued,
-            line: Arc::default(),
-            spooling: Semaphore::new(max_running.min(Semaphore::MAX_PERMITS)),
+            line: Arc::new(Mutex::new(Line::new(limits))),
+        }
+    }
+
+    /// Has these limits from now on. Where fewer may run, those that run go on, and no other begins
+    /// until enough are over; those that wait keep their places.
+    pub fn limit(&self, limits: Limits) {
+        lock(&self.line).limits = limits;
+        loop {
+            // Bound first, for the lock to be free when the permit is sent.
+            let next = lock(&self.line).admit();
+            let Some((client, waiter)) = next else { return };
+            drop(waiter.turn.send(Ok(self.permit(client))));
         }
     }
 
     /// The right to take in content before a script starts, for as many requests as may run scripts:
     /// more would fill the disk before anything is done about them. Fails with 503.
-    pub fn spooling(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        self.spooling.try_acquire().map_err(|_| self.refusal())
+    pub fn spooling(&self) -> Result<Spooling<'_>, Failure> {
+        let mut line = lock(&self.line);
+        if line.spooling >= line.limits.running {
+            return Err(line.refusal());
+        }
+        line.spooling += 1;
+        Ok(Spooling { line: &self.line })
     }
 
-    /// The limits: running, queued.
-    pub fn limits(&self) -> (usize, usize) {
-        (self.max_running, self.max_queued)
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        lock(&self.line).limits
     }
 
     /// Waits for the right to run a script. Fails with 503 when too many wait: at once, or when
@@ -88,14 +111,14 @@ impl Queue {
         let (_place, turn) = {
             let mut line = lock(&self.line);
             // A place is never free while someone waits, so this overtakes nobody.
-            if line.running < self.max_running {
+            if line.running < line.limits.running {
                 line.run(client);
                 return Ok(self.permit(client));
             }
-            if line.waiting >= self.max_queued {
-                let last = line.make_room(client).ok_or_else(|| self.refusal())?;
+            if line.waiting >= line.limits.queued {
+                let last = line.make_room(client).ok_or_else(|| line.refusal())?;
                 // Who left in this moment needs no answer.
-                drop(last.turn.send(Err(self.refusal())));
+                drop(last.turn.send(Err(line.refusal())));
             }
             let (number, turn) = line.wait(client);
             let line = &self.line;
@@ -115,14 +138,6 @@ impl Queue {
         let line = Arc::clone(&self.line);
         Permit { line, client }
     }
-
-    fn refusal(&self) -> Failure {
-        let cause = Cause::TooManyScripts {
-            running: self.max_running,
-            queued: self.max_queued,
-        };
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, cause)
-    }
 }
 
 impl Drop for Permit {
@@ -133,6 +148,18 @@ impl Drop for Permit {
             // Who left in this moment does not get it, and it is dropped in turn.
             drop(waiter.turn.send(Ok(Permit { line, client })));
         }
+    }
+}
+
+/// The right to take in content, until it is dropped.
+#[derive(Debug)]
+pub struct Spooling<'q> {
+    line: &'q Mutex<Line>,
+}
+
+impl Drop for Spooling<'_> {
+    fn drop(&mut self) {
+        lock(self.line).spooling -= 1;
     }
 }
 
@@ -150,10 +177,13 @@ impl Drop for Place<'_> {
 }
 
 /// What runs and what waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    limits: Limits,
     running: usize,
     waiting: usize,
+    /// How many take in content.
+    spooling: usize,
     /// How many ever waited: the number of the next one.
     arrivals: u64,
     /// Those who have something running or waiting.
@@ -181,18 +211,45 @@ fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
 }
 
 impl Line {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            running: 0,
+            waiting: 0,
+            spooling: 0,
+            arrivals: 0,
+            clients: BTreeMap::new(),
+        }
+    }
+
+    fn refusal(&self) -> Failure {
+        let cause = Cause::TooManyScripts {
+            running: self.limits.running,
+            queued: self.limits.queued,
+        };
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, cause)
+    }
+
     fn run(&mut self, client: Client) {
         self.running += 1;
         self.clients.entry(client).or_default().running += 1;
     }
 
-    /// One that ran is over: who runs next. It counts as running from here on.
+    /// One that ran is over: who runs next.
     fn leave(&mut self, client: Client) -> Option<(Client, Waiter)> {
         self.running -= 1;
         if let Some(share) = self.clients.get_mut(&client) {
             share.running -= 1;
         }
         self.forget(client);
+        self.admit()
+    }
+
+    /// Who runs next, where there is room. It counts as running from here on.
+    fn admit(&mut self) -> Option<(Client, Waiter)> {
+        if self.running >= self.limits.running {
+            return None;
+        }
         let next = self.next()?;
         let waiter = self.take(next, VecDeque::pop_front)?;
         self.run(next);

@@ -152,7 +152,10 @@ impl Default for Asked {
             file: "/srv/cgi-bin/a.py",
             timeout: Duration::from_secs(60),
             content: VecDeque::new(),
-            queue: Arc::new(Queue::new(1, 0)),
+            queue: Arc::new(Queue::new(QueueLimits {
+                running: 1,
+                queued: 0,
+            })),
         }
     }
 }

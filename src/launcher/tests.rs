@@ -111,7 +111,10 @@ fn snapshot(directory: &Path) -> Result<Snapshot, String> {
         root,
         trusted: Networks::default(),
         routes: Routes::new(routes),
-        scripts: Arc::new(cgi::Queue::new(1, 1)),
+        scripts: Arc::new(cgi::Queue::new(cgi::QueueLimits {
+            running: 1,
+            queued: 1,
+        })),
     }))
 }
 

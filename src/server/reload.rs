@@ -55,11 +55,13 @@ pub fn reload(
     current: &Current,
 ) -> Result<Reloaded, (ReloadError, Vec<Seen>)> {
     let loaded = config::load(source, &config::environment::variable);
-    let Some(snapshot) = loaded.snapshot else {
+    let Some(mut snapshot) = loaded.snapshot else {
         return Err((ReloadError::Configuration(loaded.report), loaded.seen));
     };
     match prepare(&snapshot, running, gateway) {
         Ok((listeners, records)) => {
+            // From here on nothing can fail.
+            snapshot.succeed(&current.snapshot());
             current.swap(Arc::new(snapshot));
             Ok(Reloaded {
                 listeners,

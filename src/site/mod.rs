@@ -11,7 +11,7 @@ pub mod limits;
 pub mod passwords;
 pub mod route;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use http::StatusCode;
 
@@ -94,6 +94,22 @@ impl Snapshot {
             let host = host.map(Host::to_string).unwrap_or_default();
             Failure::new(StatusCode::MISDIRECTED_REQUEST, Cause::UnknownHost(host))
         })
+    }
+
+    /// Goes on with the queues of scripts of the configuration that was in force, each with the new
+    /// limits: what runs and waits of a site counts as before.
+    pub fn succeed(&mut self, former: &Self) {
+        let former: HashMap<&str, &Site> = former
+            .sites
+            .iter()
+            .map(|site| (&*site.name, site))
+            .collect();
+        for site in &mut self.sites {
+            if let Some(former) = former.get(&*site.name) {
+                former.scripts.limit(site.scripts.limits());
+                site.scripts = Arc::clone(&former.scripts);
+            }
+        }
     }
 
     /// The site with this name.

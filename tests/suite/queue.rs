@@ -2,6 +2,8 @@
 
 use std::{fs, net::Ipv4Addr, sync::mpsc, thread};
 
+use rustix::process::Signal;
+
 use crate::support::{Connection, Site};
 
 const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -44,4 +46,50 @@ fn a_client_with_many_requests_does_not_keep_out_another() {
         answered,
         [(ONE, 200, false), (ONE, 200, false), (OTHER, 200, false)]
     );
+}
+
+#[test]
+fn scripts_that_run_count_after_a_reload_too() {
+    let text = |running: usize, queued: usize| {
+        format!(
+            "cgi.max-running = {running}\ncgi.max-queued = {queued}\n[site.a]\nhosts = [\"*\"]\n\
+             root = \"ROOT\"\n[site.a.path.\"/cgi-bin/\"]\ncgi = true\n"
+        )
+    };
+    let server = Site::new()
+        .script(
+            "cgi-bin/script",
+            "#!/bin/sh\necho began >&2\nwhile [ ! -e ../gate ]; do sleep 0.02; done\n\
+             printf 'Content-Type: text/plain\\n\\ndone'\n",
+        )
+        .configured(&text(2, 2));
+    let reload = |times: usize, running: usize, queued: usize| {
+        server.site().config(&text(running, queued));
+        server.signal(Signal::HUP);
+        server.logged_times(times, "configuration reloaded");
+    };
+    let ask = || {
+        let mut connection = server.connect();
+        connection.send("GET /cgi-bin/script HTTP/1.1\r\nHost: x\r\n\r\n");
+        connection
+    };
+    let mut waiting = vec![ask(), ask()];
+    server.logged_times(2, "began");
+    reload(1, 2, 1);
+    // One of them waits, so the other is turned away: neither runs.
+    waiting.extend([ask(), ask()]);
+    server.logged(&["\"GET /cgi-bin/script HTTP/1.1\" 503 "]);
+    // Who waits begins as soon as more may run.
+    reload(2, 3, 0);
+    server.logged_times(3, "began");
+    reload(3, 1, 0);
+    assert_eq!(ask().response().status(), 503);
+    fs::write(server.site().root().join("gate"), "").unwrap();
+    let answers = waiting
+        .iter_mut()
+        .map(|connection| connection.response().status());
+    let mut answers: Vec<_> = answers.collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 200, 200, 503]);
+    assert_eq!(server.get("/cgi-bin/script").status(), 200);
 }

@@ -15,6 +15,10 @@ fn client(number: u8) -> Client {
     Client::new(Some([10, 0, 0, number].into()))
 }
 
+fn queue(running: usize, queued: usize) -> Queue {
+    Queue::new(Limits { running, queued })
+}
+
 /// A request that has come to the queue.
 struct Request<'q> {
     future: Pin<Box<dyn Future<Output = Outcome> + 'q>>,
@@ -57,7 +61,7 @@ impl<'q> Request<'q> {
 
 #[test]
 fn a_request_waits_until_a_script_is_over() {
-    let queue = Queue::new(1, 1);
+    let queue = queue(1, 1);
     let mut first = Request::new(&queue, 1);
     assert!(first.runs(), "the first one runs at once");
     let mut second = Request::new(&queue, 1);
@@ -68,7 +72,7 @@ fn a_request_waits_until_a_script_is_over() {
 
 #[test]
 fn more_than_may_wait_are_refused_with_503() {
-    let queue = Queue::new(1, 1);
+    let queue = queue(1, 1);
     let _running = Request::new(&queue, 1);
     let mut second = Request::new(&queue, 1);
     let mut third = Request::new(&queue, 1);
@@ -85,8 +89,46 @@ fn more_than_may_wait_are_refused_with_503() {
 }
 
 #[test]
+fn other_limits_hold_at_once_and_lose_nobody() {
+    let queue = queue(2, 4);
+    let mut running: Vec<_> = (0..2).map(|_| Request::new(&queue, 1)).collect();
+    let mut waiting: Vec<_> = (0..4).map(|_| Request::new(&queue, 1)).collect();
+    // Fewer: who waits stays, nobody begins until enough are over.
+    let one = Limits {
+        running: 1,
+        queued: 1,
+    };
+    queue.limit(one);
+    assert!(Request::new(&queue, 1).is_refused());
+    drop(running.pop());
+    assert!(waiting.iter_mut().all(Request::waits));
+    drop(running.pop());
+    assert!(waiting[0].runs() && waiting[1..].iter_mut().all(Request::waits));
+    // More: as many as may run do so now.
+    let three = Limits {
+        running: 3,
+        queued: 1,
+    };
+    queue.limit(three);
+    assert!(waiting[..3].iter_mut().all(Request::runs) && waiting[3].waits());
+    assert!(Request::new(&queue, 1).is_refused());
+    drop(waiting);
+    assert_eq!(queue.limits(), three);
+    assert!(queue.line.lock().unwrap().clients.is_empty());
+}
+
+#[test]
+fn as_many_take_in_content_as_may_run() {
+    let queue = queue(1, 0);
+    let one = queue.spooling().unwrap();
+    assert!(queue.spooling().is_err());
+    drop(one);
+    assert!(queue.spooling().is_ok());
+}
+
+#[test]
 fn a_client_that_leaves_gives_up_its_place() {
-    let queue = Queue::new(1, 1);
+    let queue = queue(1, 1);
     let _running = Request::new(&queue, 1);
     for _ in 0..3 {
         assert!(Request::new(&queue, 1).waits(), "it is dropped here");
@@ -95,7 +137,7 @@ fn a_client_that_leaves_gives_up_its_place() {
 
 #[test]
 fn a_permit_that_comes_too_late_is_not_lost() {
-    let queue = Queue::new(1, 2);
+    let queue = queue(1, 2);
     let first = Request::new(&queue, 1);
     let second = Request::new(&queue, 2);
     let mut third = Request::new(&queue, 3);
@@ -110,7 +152,7 @@ fn a_permit_that_comes_too_late_is_not_lost() {
 
 #[test]
 fn a_permit_for_one_that_leaves_in_this_moment_goes_on_to_the_next() {
-    let queue = Queue::new(1, 2);
+    let queue = queue(1, 2);
     let first = Request::new(&queue, 1);
     // Between the choice of it and the word to it, seen from the thread that lets go.
     drop(lock(&queue.line).wait(client(2)));
@@ -121,7 +163,7 @@ fn a_permit_for_one_that_leaves_in_this_moment_goes_on_to_the_next() {
 
 #[test]
 fn who_comes_later_does_not_overtake() {
-    let queue = Queue::new(1, 2);
+    let queue = queue(1, 2);
     let first = Request::new(&queue, 1);
     let mut second = Request::new(&queue, 1);
     drop(first);
@@ -132,7 +174,7 @@ fn who_comes_later_does_not_overtake() {
 
 #[test]
 fn a_place_goes_to_the_client_with_the_fewest_scripts_running() {
-    let queue = Queue::new(3, 10);
+    let queue = queue(3, 10);
     let first = Request::new(&queue, 1);
     let _others = [Request::new(&queue, 1), Request::new(&queue, 2)];
     let mut of_one = Request::new(&queue, 1);
@@ -149,7 +191,7 @@ fn a_place_goes_to_the_client_with_the_fewest_scripts_running() {
 
 #[test]
 fn within_one_client_first_come_is_first_served() {
-    let queue = Queue::new(1, 10);
+    let queue = queue(1, 10);
     let mut running = Request::new(&queue, 1);
     let mut waiting: VecDeque<_> = (0..4).map(|_| Request::new(&queue, 2)).collect();
     while let Some(mut next) = waiting.pop_front() {
@@ -162,7 +204,7 @@ fn within_one_client_first_come_is_first_served() {
 
 #[test]
 fn a_newcomer_takes_the_place_of_the_last_one_of_the_greediest_client() {
-    let queue = Queue::new(1, 4);
+    let queue = queue(1, 4);
     let _running = Request::new(&queue, 1);
     let mut of_one: Vec<_> = (0..3).map(|_| Request::new(&queue, 1)).collect();
     let mut of_two = Request::new(&queue, 2);
@@ -177,7 +219,7 @@ fn a_newcomer_takes_the_place_of_the_last_one_of_the_greediest_client() {
 
 #[test]
 fn a_newcomer_of_a_client_that_is_as_greedy_is_refused() {
-    let queue = Queue::new(1, 4);
+    let queue = queue(1, 4);
     let _running = Request::new(&queue, 3);
     let mut waiting: Vec<_> = [1, 2, 1, 2]
         .map(|number| Request::new(&queue, number))
@@ -191,7 +233,7 @@ fn a_newcomer_of_a_client_that_is_as_greedy_is_refused() {
 
 #[test]
 fn who_has_much_waiting_does_not_keep_out_another() {
-    let queue = Queue::new(2, 8);
+    let queue = queue(2, 8);
     let mut greedy: VecDeque<_> = (0..50).map(|_| Request::new(&queue, 1)).collect();
     let mut modest = Request::new(&queue, 2);
     assert!(modest.waits());
@@ -212,7 +254,7 @@ fn an_address_is_a_client_and_so_is_the_network_of_an_ipv6_address() {
 
 #[test]
 fn nothing_is_kept_of_clients_that_have_left() {
-    let queue = Queue::new(1, 2);
+    let queue = queue(1, 2);
     let requests: Vec<_> = (0..100)
         .map(|number| Request::new(&queue, number))
         .collect();
@@ -246,7 +288,7 @@ proptest! {
         (max_running, max_queued) in (1_usize..4, 0_usize..5),
         events in vec(event(), 0..100),
     ) {
-        let queue = Queue::new(max_running, max_queued);
+        let queue = queue(max_running, max_queued);
         let mut requests: Vec<Request<'_>> = Vec::new();
         for event in events {
             match event {
@@ -282,7 +324,7 @@ proptest! {
 
 #[test]
 fn places_go_round_between_threads() {
-    let queue = Queue::new(2, 100);
+    let queue = queue(2, 100);
     std::thread::scope(|scope| {
         for number in 0..4 {
             let queue = &queue;

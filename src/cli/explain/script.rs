@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     cgi::{
-        Account, Confinement, Size,
+        Account, Confinement, QueueLimits, Size,
         meta_variables::{Facts, meta_variables},
     },
     launcher::checks::examine,
@@ -79,7 +79,7 @@ fn limits(facts: &Facts<'_>, site: &Site) -> Vec<(&'static str, String)> {
         setuid,
         ..
     } = &options.confinement;
-    let (running, queued) = site.scripts.limits();
+    let QueueLimits { running, queued } = site.scripts.limits();
     vec![
         ("timeout", format!("{:?} without output", options.timeout)),
         ("max-time", format!("{:?} in all", options.max_time)),

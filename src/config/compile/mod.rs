@@ -19,6 +19,7 @@ use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 use serde_spanned::Spanned;
 
 use crate::{
+    cgi,
     config::{
         Seen,
         compare::Values,
@@ -201,8 +202,7 @@ fn limits(raw: &raw::Limits, resolver: &mut Resolver<'_>) -> Limits {
 /// `[cgi]`: what holds for every script that does not say otherwise.
 struct Scripts {
     running: Running,
-    max_running: usize,
-    max_queued: usize,
+    queue: cgi::QueueLimits,
 }
 
 fn scripts(raw: &raw::Cgi, resolver: &mut Resolver<'_>) -> Scripts {
@@ -212,8 +212,10 @@ fn scripts(raw: &raw::Cgi, resolver: &mut Resolver<'_>) -> Scripts {
     };
     Scripts {
         running,
-        max_running: count("cgi.max-running", &raw.max_running, (64, 1..=100_000)),
-        max_queued: count("cgi.max-queued", &raw.max_queued, (256, 0..=100_000)),
+        queue: cgi::QueueLimits {
+            running: count("cgi.max-running", &raw.max_running, (64, 1..=100_000)),
+            queued: count("cgi.max-queued", &raw.max_queued, (256, 0..=100_000)),
+        },
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn compile(
         root,
         trusted,
         routes,
-        scripts: Arc::new(cgi::Queue::new(scripts.max_running, scripts.max_queued)),
+        scripts: Arc::new(cgi::Queue::new(scripts.queue)),
     };
     Compiled {
         site,
