@@ -1,16 +1,15 @@
 //! Listening sockets: taken over from systemd or bound, and accepted from by every worker.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener as StdUnixListener,
     },
     path::{Path, PathBuf},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,14 +18,17 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
-        sockopt::{set_ipv6_v6only, set_socket_reuseaddr, socket_domain},
+        sockopt::{
+            set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, socket_domain,
+            socket_reuseport,
+        },
     },
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::{
     semantics::failure::is_exhausted,
-    server::error::StartError,
+    sys::syn_filter,
     transport::{Address, Listen, Local, Remote, stream::Socket},
 };
 
@@ -44,73 +46,109 @@ pub struct Listener {
     /// Where it really listens: the port that was found for port 0.
     pub bound: Listen,
     socket: OwnedFd,
-    /// The name of a Unix socket that this process has made.
-    made: Option<PathBuf>,
+    /// Whether other processes have it, too.
+    is_passed: bool,
+    /// The name of a Unix socket that this process has made, until it is removed.
+    made: Mutex<Option<Name>>,
 }
 
 /// The name of a socket goes with it.
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.made {
-            let _ = std::fs::remove_file(path);
-        }
+        self.remove_name();
     }
 }
 
 impl Listener {
-    /// A listener for every address, in order: one of `passed` where it is bound there already,
-    /// else a new one. `running` are kept as they are.
-    pub fn all(
-        addresses: &[Listen],
-        running: &[Arc<Listener>],
-        passed: &mut Vec<OwnedFd>,
-    ) -> Result<Vec<Arc<Self>>, StartError> {
-        let kept: HashMap<&Listen, &Arc<Listener>> = running
-            .iter()
-            .map(|listener| (&*listener.listen, listener))
-            .collect();
-        addresses
-            .iter()
-            .map(|address| match kept.get(address) {
-                Some(listener) => Ok(Arc::clone(listener)),
-                None => Self::open(address, passed)
-                    .map(Arc::new)
-                    .map_err(|error| StartError::bind(address, error)),
-            })
-            .collect()
-    }
-
-    fn open(address: &Listen, passed: &mut Vec<OwnedFd>) -> io::Result<Self> {
+    /// Takes up the socket among `passed` that is bound to the address, or opens a new one. It may
+    /// overlap with `ours`: connections go to the narrower one.
+    pub fn open(address: &Listen, passed: &[OwnedFd], ours: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let adopted = passed
             .iter()
-            .position(|socket| bound(socket).is_ok_and(|bound| bound == *address));
+            .find(|socket| bound(socket).is_ok_and(|bound| bound == *address));
         let (socket, made) = match (adopted, address) {
-            (Some(index), _) => (passed.swap_remove(index), None),
-            (None, Listen::Tcp(address)) => (tcp(address)?, None),
-            (None, Listen::Unix(path)) => (unix(path)?, Some(path.clone())),
+            (Some(socket), _) => (socket.try_clone()?, None),
+            (None, Listen::Tcp(address)) => (tcp(address, ours)?, None),
+            (None, Listen::Unix(path)) => (unix(path)?, Name::of(path)),
         };
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             listen: Arc::new(address.clone()),
             bound: bound(&socket)?,
             socket,
-            made,
+            is_passed: adopted.is_some(),
+            made: Mutex::new(made),
         })
     }
 
+    /// Lets no connection begin any more. Of a passed socket all is as it was: whoever has it, too,
+    /// may want them, and nobody is reset while it is open.
+    pub fn wind_down(&self) {
+        self.remove_name();
+        if !self.is_passed && matches!(*self.listen, Listen::Tcp(_)) {
+            // Where the kernel does not let it, those who come in the last moment are reset.
+            let _ = syn_filter::attach(self);
+        }
+    }
+
+    /// Lets connections begin again, before it was closed.
+    pub fn wind_up(&self) {
+        if !self.is_passed && matches!(*self.listen, Listen::Tcp(_)) {
+            // Where there is no filter this fails, and nothing is wrong.
+            let _ = syn_filter::detach(self);
+        }
+    }
+
+    /// Removes the name of a Unix socket: nobody can connect any more, and the name can be had by
+    /// another one at once.
+    fn remove_name(&self) {
+        let made = self
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // Somebody else's by now, it stays.
+        if let Some(name) = made.filter(|name| Name::of(&name.path).as_ref() == Some(name)) {
+            let _ = std::fs::remove_file(name.path);
+        }
+    }
+
     /// A handle of the same socket for one worker's runtime.
-    pub fn acceptor(&self) -> io::Result<Acceptor> {
+    pub fn acceptor(self: &Arc<Self>) -> io::Result<Acceptor> {
         let socket = self.socket.try_clone()?;
-        Ok(match &*self.listen {
-            Listen::Tcp(_) => Acceptor::Tcp(TcpListener::from_std(socket.into())?),
+        let socket = match &*self.listen {
+            Listen::Tcp(_) => Accepting::Tcp(TcpListener::from_std(socket.into())?),
             Listen::Unix(_) => {
-                Acceptor::Unix(UnixListener::from_std(StdUnixListener::from(socket))?)
+                Accepting::Unix(UnixListener::from_std(StdUnixListener::from(socket))?)
             }
+        };
+        Ok(Acceptor {
+            socket,
+            listener: Arc::clone(self),
         })
     }
 }
 
-fn tcp(address: &SocketAddr) -> io::Result<OwnedFd> {
+/// The name of a socket in the filesystem, and what it names.
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Name {
+    fn of(path: &Path) -> Option<Self> {
+        let stat = rustix::fs::lstat(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
+}
+
+fn tcp(address: &SocketAddr, ours: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -122,9 +160,38 @@ fn tcp(address: &SocketAddr) -> io::Result<OwnedFd> {
         // `[::]` takes IPv4 as well, whatever the system's default is.
         set_ipv6_v6only(&socket, false)?;
     }
-    bind(&socket, address)?;
-    listen(&socket, BACKLOG)?;
+    let open = || bind(&socket, address).and_then(|()| listen(&socket, BACKLOG));
+    match open() {
+        Err(Errno::ADDRINUSE) => beside(&socket, address.port(), ours, open)?,
+        outcome => outcome?,
+    }
     Ok(socket)
+}
+
+/// Opens a socket on a port that this process has already, for addresses that overlap: from
+/// `[::]:80` to `127.0.0.1:80` both are there for a while. The kernel lets sockets of one user share
+/// a port that all of them offer to share, which they do only in this moment: another program does
+/// not get between them by mistake.
+fn beside(
+    socket: &OwnedFd,
+    port: u16,
+    ours: &[BorrowedFd<'_>],
+    open: impl FnOnce() -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    let has_port = |fd: &&BorrowedFd<'_>| {
+        let address = rustix::net::getsockname(fd).map(SocketAddr::try_from);
+        matches!(address, Ok(Ok(address)) if address.port() == port)
+    };
+    let is_closed = |fd: &&BorrowedFd<'_>| !socket_reuseport(fd).unwrap_or(true);
+    let others: Vec<_> = ours.iter().filter(has_port).filter(is_closed).collect();
+    let offer = |offered| {
+        let own = set_socket_reuseport(socket, offered);
+        let mut all = others.iter().map(|fd| set_socket_reuseport(fd, offered));
+        own.and(all.by_ref().collect())
+    };
+    let outcome = offer(true).and_then(|()| open());
+    offer(false)?;
+    Ok(outcome?)
 }
 
 fn unix(path: &Path) -> io::Result<OwnedFd> {
@@ -158,7 +225,7 @@ pub(super) fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
 }
 
 /// The address that a socket listens on.
-fn bound(socket: &OwnedFd) -> io::Result<Listen> {
+pub fn bound(socket: &OwnedFd) -> io::Result<Listen> {
     let address = rustix::net::getsockname(socket)?;
     if socket_domain(socket)? == AddressFamily::UNIX {
         let address = SocketAddrUnix::try_from(address)?;
@@ -172,27 +239,40 @@ fn bound(socket: &OwnedFd) -> io::Result<Listen> {
 
 /// A listening socket in one worker's runtime.
 #[derive(Debug)]
-pub enum Acceptor {
-    /// TCP.
+pub struct Acceptor {
+    socket: Accepting,
+    listener: Arc<Listener>,
+}
+
+#[derive(Debug)]
+enum Accepting {
     Tcp(TcpListener),
-    /// A Unix socket.
     Unix(UnixListener),
 }
 
+/// A connection with its two ends.
+pub type Accepted = (Rc<Socket>, Local<Address>, Remote<Address>);
+
 impl Acceptor {
+    /// The configured address.
+    pub fn listen(&self) -> &Arc<Listen> {
+        &self.listener.listen
+    }
+
     /// The next connection. Waits out a lack of descriptors or memory; never ends by an error.
-    pub async fn accept(&self) -> (Rc<Socket>, Local<Address>, Remote<Address>) {
+    /// Dropping the future loses no connection.
+    pub async fn accept(&self) -> Accepted {
         let mut is_first = true;
         loop {
-            let accepted = match self {
-                Self::Tcp(listener) => accept_tcp(listener).await,
-                Self::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                    let unix = Address::Unix;
-                    (Socket::Unix(socket), Local(unix), Remote(unix))
-                }),
+            let accepted = match &self.socket {
+                Accepting::Tcp(listener) => listener.accept().await.and_then(tcp_connection),
+                Accepting::Unix(listener) => listener
+                    .accept()
+                    .await
+                    .map(|(socket, _)| unix_connection(socket)),
             };
             match accepted {
-                Ok((socket, local, remote)) => return (Rc::new(socket), local, remote),
+                Ok(accepted) => return accepted,
                 Err(error) if is_exhausted(&error) => {
                     if std::mem::take(&mut is_first) {
                         tracing::warn!("no connection can be accepted for now: {error}");
@@ -210,24 +290,59 @@ impl Acceptor {
             }
         }
     }
+
+    /// Accepts what waits already, and closes the socket: who has connected is not reset. At most as
+    /// many as can wait, for more may come all the time.
+    pub fn close(self, mut welcome: impl FnMut(Accepted)) -> io::Result<()> {
+        let accept: Box<dyn Fn() -> io::Result<Accepted>> = match self.socket {
+            Accepting::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || {
+                    let (socket, remote) = listener.accept()?;
+                    socket.set_nonblocking(true)?;
+                    tcp_connection((TcpStream::from_std(socket)?, remote))
+                })
+            }
+            Accepting::Unix(listener) => {
+                let listener = listener.into_std()?;
+                Box::new(move || {
+                    let (socket, _) = listener.accept()?;
+                    socket.set_nonblocking(true)?;
+                    Ok(unix_connection(UnixStream::from_std(socket)?))
+                })
+            }
+        };
+        for _ in 0..BACKLOG {
+            match accept() {
+                Ok(accepted) => welcome(accepted),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_exhausted(&error) => return Err(error),
+                // The client was faster.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
-async fn accept_tcp(
-    listener: &TcpListener,
-) -> io::Result<(Socket, Local<Address>, Remote<Address>)> {
-    let (socket, remote) = listener.accept().await?;
+fn tcp_connection((socket, remote): (TcpStream, SocketAddr)) -> io::Result<Accepted> {
     // An answer that is handed over is complete: waiting for more of it would only delay it.
     socket.set_nodelay(true)?;
-    let local = socket.local_addr()?;
+    let local = Address::Tcp(socket.local_addr()?);
     Ok((
-        Socket::Tcp(socket),
-        Local(Address::Tcp(local)),
+        Rc::new(Socket::Tcp(socket)),
+        Local(local),
         Remote(Address::Tcp(remote)),
     ))
 }
 
+fn unix_connection(socket: UnixStream) -> Accepted {
+    let unix = Address::Unix;
+    (Rc::new(Socket::Unix(socket)), Local(unix), Remote(unix))
+}
+
 impl AsFd for Listener {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod launcher;
 mod listener;
+mod listeners;
 pub mod logs;
 mod outcome;
 mod refusal;
@@ -46,7 +47,7 @@ use current::Current;
 use error::StartError;
 use event::Event;
 use launcher::LauncherChild;
-use listener::Listener;
+use listeners::Listeners;
 use logs::Logs;
 use watch::Watch;
 use worker::{Counters, Worker};
@@ -93,7 +94,7 @@ pub struct Server {
     gateway: Gateway,
     /// Ends with the server.
     launcher: Option<LauncherChild>,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Listeners,
     workers: Vec<Worker>,
     watch: Watch,
     logs: Logs,
@@ -105,10 +106,12 @@ pub struct Server {
 impl Server {
     /// Binds, starts the workers, and takes signals from now on.
     pub fn start(start: Start) -> Result<Self, StartError> {
-        let mut sockets = start.sockets;
-        let listeners = Listener::all(&start.snapshot.listen, &[], &mut sockets)?;
-        for socket in sockets {
-            tracing::warn!("a passed socket is not in `listen`, and not used: {socket:?}");
+        let mut listeners = Listeners::new(start.sockets);
+        listeners.put(listeners.prepare(&start.snapshot.listen)?);
+        for socket in listeners.aside() {
+            tracing::warn!(
+                "a socket on {socket} was passed that is not in `listen`: it is kept, but not used"
+            );
         }
         let (sender, events) = channel();
         event::watch_signals(sender.clone()).map_err(StartError::system("taking signals"))?;
@@ -130,7 +133,7 @@ impl Server {
         let counters = Counters::new(descriptors::connections());
         let workers = start_workers(count, &current, &service, (&counters, &sender))?;
         for worker in &workers {
-            worker.listen(&listeners);
+            worker.listen(listeners.current());
         }
         Ok(Self {
             source: start.source,
@@ -150,7 +153,8 @@ impl Server {
 
     /// Where the server listens, with the ports that were found.
     pub fn addresses(&self) -> impl Iterator<Item = &Listen> {
-        self.listeners.iter().map(|listener| &listener.bound)
+        let listeners = self.listeners.current().iter();
+        listeners.map(|listener| &listener.bound)
     }
 
     /// Serves until it is told to stop, then lets requests in flight finish.
@@ -205,10 +209,10 @@ impl Server {
             Ok(reloaded) => {
                 let changes = compare(&self.values, &reloaded.values);
                 self.values = reloaded.values;
-                self.listeners = reloaded.listeners;
+                self.listeners.put(reloaded.listeners);
                 self.cache.resize(self.current.snapshot().cache);
                 for worker in &self.workers {
-                    worker.listen(&self.listeners);
+                    worker.listen(self.listeners.current());
                 }
                 self.watch.follow(reloaded.seen);
                 let snapshot = self.current.snapshot();

@@ -2,13 +2,13 @@
 //!
 //! Whatever fails before the swap leaves everything as it was.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     cgi::Gateway,
     config::{self, Report, Seen, compare::Values},
     records::writer::Target,
-    server::{current::Current, error::StartError, listener::Listener, logs},
+    server::{current::Current, error::StartError, listener::Listener, listeners::Listeners, logs},
     site::Snapshot,
 };
 
@@ -50,7 +50,7 @@ fn lines(report: &Report) -> String {
 /// Reads the configuration again and puts it in force.
 pub fn reload(
     source: &config::Source,
-    running: &[Arc<Listener>],
+    running: &Listeners,
     gateway: &Gateway,
     current: &Current,
 ) -> Result<Reloaded, (ReloadError, Vec<Seen>)> {
@@ -77,12 +77,12 @@ pub fn reload(
 
 fn prepare(
     snapshot: &Snapshot,
-    running: &[Arc<Listener>],
+    running: &Listeners,
     gateway: &Gateway,
 ) -> Result<(Vec<Arc<Listener>>, Target), ReloadError> {
-    let mut passed: Vec<OwnedFd> = Vec::new();
-    let listeners = Listener::all(&snapshot.listen, running, &mut passed)?;
+    let listeners = running.prepare(&snapshot.listen)?;
     let records = logs::open(&snapshot.log)?;
+    // Last, for it does not go back.
     gateway.reload().map_err(ReloadError::Launcher)?;
     Ok((listeners, records))
 }

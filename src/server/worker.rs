@@ -30,7 +30,7 @@ use crate::{
         current::Current,
         error::StartError,
         event::Event,
-        listener::{Acceptor, Listener},
+        listener::{Accepted, Acceptor, Listener},
     },
     service::Service,
     transport::{Connection, Listen},
@@ -38,6 +38,11 @@ use crate::{
 
 /// Threads for look-ups and reads that would wait for a disk, per worker.
 const BLOCKING_THREADS: usize = 16;
+
+/// How long connections are accepted from a listener where none begin any more: a handshake may take
+/// so long. A client whose first SYN was dropped sends another one after a second, to whoever listens
+/// then.
+const HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// So many connections over the limit are kept for a moment: a part of the reserve of descriptors.
 const TURNED_AWAY: usize = 64;
@@ -174,15 +179,22 @@ fn run(shared: Rc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> io::Re
     Ok(())
 }
 
+/// A task that accepts from one listener.
+struct Accepting {
+    task: AbortHandle,
+    /// Has it accept what waits, and end.
+    close: Rc<Notify>,
+}
+
 /// Follows the server's commands until it says to drain, or is gone.
 async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut accepting: HashMap<Listen, AbortHandle> = HashMap::new();
+    let mut accepting: HashMap<Listen, Accepting> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(listeners) => listen(&shared, &mut accepting, &listeners),
             Command::Drain(grace) => {
                 for (_, accept) in accepting.drain() {
-                    accept.abort();
+                    accept.task.abort();
                 }
                 let _ = timeout(grace, drained(&shared)).await;
                 return;
@@ -193,7 +205,7 @@ async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
 
 fn listen(
     shared: &Rc<Shared>,
-    accepting: &mut HashMap<Listen, AbortHandle>,
+    accepting: &mut HashMap<Listen, Accepting>,
     listeners: &[Arc<Listener>],
 ) {
     accepting.retain(|address, accept| {
@@ -201,7 +213,7 @@ fn listen(
             .iter()
             .any(|listener| *listener.listen == *address);
         if !wanted {
-            accept.abort();
+            accept.close.notify_one();
         }
         wanted
     });
@@ -211,35 +223,53 @@ fn listen(
         }
         match listener.acceptor() {
             Ok(acceptor) => {
-                let address = Arc::clone(&listener.listen);
-                let task = tokio::task::spawn_local(accept(Rc::clone(shared), acceptor, address));
-                accepting.insert((*listener.listen).clone(), task.abort_handle());
+                let close = Rc::new(Notify::new());
+                let accept = accept(Rc::clone(shared), acceptor, Rc::clone(&close));
+                let task = tokio::task::spawn_local(accept).abort_handle();
+                accepting.insert((*listener.listen).clone(), Accepting { task, close });
             }
             Err(error) => tracing::error!("cannot accept on {}: {error}", listener.listen),
         }
     }
 }
 
-/// Accepts connections for ever and serves each in a task of its own.
-async fn accept(shared: Rc<Shared>, acceptor: Acceptor, listener: Arc<Listen>) {
+/// Accepts connections until it is told to close, and serves each in a task of its own.
+async fn accept(shared: Rc<Shared>, acceptor: Acceptor, close: Rc<Notify>) {
+    let listener = Arc::clone(acceptor.listen());
     loop {
-        let (socket, local, remote) = acceptor.accept().await;
-        let Some(open) = Open::enter(&shared) else {
-            connection::shed(&shared, socket, remote);
-            continue;
-        };
-        let connection = Arc::new(Connection {
-            id: shared.counters.accepted.fetch_add(1, Ordering::Relaxed) + 1,
-            listener: Arc::clone(&listener),
-            local,
-            remote,
-        });
-        let shared = Rc::clone(&shared);
-        tokio::task::spawn_local(async move {
-            connection::serve(shared, connection, socket).await;
-            drop(open);
-        });
+        tokio::select! {
+            accepted = acceptor.accept() => welcome(&shared, &listener, accepted),
+            () = close.notified() => break,
+        }
     }
+    let last = async {
+        loop {
+            let accepted = acceptor.accept().await;
+            welcome(&shared, &listener, accepted);
+        }
+    };
+    let _ = timeout(HANDSHAKE, last).await;
+    let rest = acceptor.close(|accepted| welcome(&shared, &listener, accepted));
+    if let Err(error) = rest {
+        tracing::warn!("connections to {listener} that waited are lost: {error}");
+    }
+}
+
+fn welcome(shared: &Rc<Shared>, listener: &Arc<Listen>, (socket, local, remote): Accepted) {
+    let Some(open) = Open::enter(shared) else {
+        return connection::shed(shared, socket, remote);
+    };
+    let connection = Arc::new(Connection {
+        id: shared.counters.accepted.fetch_add(1, Ordering::Relaxed) + 1,
+        listener: Arc::clone(listener),
+        local,
+        remote,
+    });
+    let shared = Rc::clone(shared);
+    tokio::task::spawn_local(async move {
+        connection::serve(shared, connection, socket).await;
+        drop(open);
+    });
 }
 
 /// Waits until no connection is open, after telling them all to finish.

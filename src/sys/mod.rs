@@ -9,6 +9,7 @@ pub mod receive;
 pub mod seqpacket;
 pub mod signals;
 pub mod spawn;
+pub mod syn_filter;
 pub mod unsent;
 pub mod wait;
 pub mod watched;

@@ -32,6 +32,8 @@ mod framing;
 mod launcher;
 /// Limits of heads, content, connections and descriptors.
 mod limits;
+/// Where the server listens.
+mod listeners;
 /// Listings of directories.
 mod listing;
 /// Files that change while they are served.

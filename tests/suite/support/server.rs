@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -97,6 +97,19 @@ impl Server {
         command
             .args(arguments)
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawned(command)
+    }
+
+    /// The same with a listening socket that is passed as a service manager does.
+    pub fn start_with_socket(socket: OwnedFd, arguments: &[&str]) -> Self {
+        let script = "exec 3<&0 0</dev/null\nLISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_pywebd")])
+            .args(arguments)
+            .stdin(Stdio::from(socket))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         Self::spawned(command)
