@@ -72,6 +72,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
     let state = Rc::new(State::default());
     let limits = worker.current.snapshot().limits.clone();
     let requests = Cell::new(0);
+    let in_force = Cell::new(patience(&limits));
     let origin = service::Origin {
         connection: Arc::clone(&connection),
         socket: Rc::clone(&socket),
@@ -81,15 +82,16 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         state.progress.answering();
         requests.set(requests.get() + 1);
         let (worker, origin, number) = (Rc::clone(&worker), origin.clone(), requests.get());
+        let snapshot = worker.current.snapshot();
+        in_force.set(patience(&snapshot.limits));
         async move {
-            let snapshot = worker.current.snapshot();
             let respond = service::respond(&worker.service, snapshot, origin, number, request);
             respond.await
         }
     });
     let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
     let mut http = builder(&limits).serve_connection(stream, service);
-    let mut deadline = Deadline::new(patience(&limits));
+    let mut deadline = Deadline::new(in_force.get());
     let mut drain = pin!(worker.drain.notified());
     let mut draining = worker.draining.get();
     let end = poll_fn(|context| {
@@ -99,6 +101,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
             return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
         }
+        deadline.patience = in_force.get();
         let overdue = deadline.poll(context, &state.progress, || socket.unsent());
         overdue.map(End::Overdue)
     });

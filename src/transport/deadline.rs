@@ -17,7 +17,8 @@ use crate::transport::progress::{Overdue, Patience, Progress};
 /// Watches over the turns of a client.
 #[derive(Debug)]
 pub struct Deadline {
-    patience: Patience,
+    /// How long each turn may take; may change from one to the next.
+    pub patience: Patience,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 

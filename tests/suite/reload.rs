@@ -313,3 +313,37 @@ fn nothing_is_read_again_that_has_not_changed() {
     thread::sleep(Duration::from_millis(600));
     assert_eq!(server.count_logged("reloaded"), 0, "{}", server.log());
 }
+
+#[test]
+fn limits_of_time_hold_from_the_next_request_on_for_open_connections_too() {
+    let server = site().configured(&with_limits("idle-timeout = \"1h\""));
+    let ask = "GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (mut asked, mut silent) = (server.connect(), server.connect());
+    for connection in [&mut asked, &mut silent] {
+        assert_eq!(connection.send(ask).response().text(), "x");
+    }
+    server
+        .site()
+        .config(&with_limits("idle-timeout = \"100ms\""));
+    server.signal(Signal::HUP);
+    server.logged(&["configuration reloaded"]);
+    assert_eq!(asked.send(ask).response().text(), "x");
+    assert!(asked.read_to_end().is_empty());
+    // The other one has not been told yet.
+    assert_eq!(silent.send(ask).response().text(), "x");
+}
+
+#[test]
+fn what_takes_effect_at_the_next_start_only_is_told() {
+    let server =
+        site().configured("server.workers = 1\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
+    server
+        .site()
+        .config("server.workers = 2\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
+    server.signal(Signal::HUP);
+    server.logged(&["`workers` takes effect at the next start"]);
+}
+
+fn with_limits(limits: &str) -> String {
+    format!("[limits]\n{limits}\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n")
+}

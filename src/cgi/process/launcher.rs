@@ -1,6 +1,10 @@
 //! The connection to the launcher: one for each script.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
 use http::StatusCode;
 use rustix::{
@@ -96,6 +100,9 @@ pub fn abandoned() -> Failure {
     unreachable_launcher(&io::Error::other("the server is stopping"))
 }
 
+/// How long a launcher may be behind that is to read its configuration.
+const BEHIND: Duration = Duration::from_secs(10);
+
 /// How long the launcher may take to read its configuration.
 const RELOAD: Timespec = Timespec {
     tv_sec: 30,
@@ -113,7 +120,16 @@ pub fn reload(address: &Address) -> Result<(), String> {
 }
 
 fn ask_to_reload(address: &Address) -> io::Result<Reply> {
-    let socket = Socket::connect(address)?;
+    let by = Instant::now() + BEHIND;
+    let socket = loop {
+        match Socket::connect(address) {
+            // So many want scripts that it does not come to them.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < by => {
+                std::thread::sleep(AGAIN);
+            }
+            outcome => break outcome?,
+        }
+    };
     let message = Request::Reload.encode().map_err(io::Error::other)?;
     socket.send(&message, &[])?;
     let mut answer = [PollFd::new(&socket, PollFlags::IN)];
