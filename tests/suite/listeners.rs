@@ -174,7 +174,8 @@ fn who_waits_at_a_listener_that_is_removed_is_served() {
     for address in [format!("127.0.0.1:{port}"), unix] {
         listening.listen(&[&address]);
         listening.server.signal(Signal::STOP);
-        let waiting: Vec<_> = (0..100)
+        // More than a worker accepts without a look at what else there is to do.
+        let waiting: Vec<_> = (0..1000)
             .map(|_| match address.strip_prefix("unix:") {
                 Some(path) => OwnedFd::from(UnixStream::connect(path).unwrap()),
                 None => OwnedFd::from(TcpStream::connect(on(port)).unwrap()),

@@ -58,7 +58,7 @@ mod reload;
 mod script_output;
 /// Scripts: variables, answers, streams, ends.
 mod scripts;
-/// Start, errors at the start, and stop.
+/// Start, errors at the start, stop and reload.
 mod serve;
 /// Virtual hosts.
 mod virtual_host;

@@ -303,6 +303,20 @@ fn without_notices_of_the_kernel_changes_are_looked_for() {
 }
 
 #[test]
+fn a_change_is_noticed_though_the_notice_of_it_is_lost() {
+    let server = site().configured("[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
+    let site = server.site();
+    let room = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    server.signal(Signal::STOP);
+    for number in 0..room.trim().parse::<u32>().unwrap() {
+        fs::create_dir(site.directory().join(number.to_string())).unwrap();
+    }
+    site.config("[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\nlisting = true\n");
+    server.signal(Signal::CONT);
+    until(&server, "/a/", 200);
+}
+
+#[test]
 fn nothing_is_read_again_that_has_not_changed() {
     let server = site().configured("[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
     let site = server.site();
