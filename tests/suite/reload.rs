@@ -291,7 +291,9 @@ fn without_notices_of_the_kernel_changes_are_looked_for() {
     let config = site.directory().join("pywebd.toml");
     fs::write(&config, main_file(&site, "")).unwrap();
     let arguments = ["serve", "--config", config.to_str().unwrap()];
-    let server = Server::start_without_inotify(&arguments);
+    let Some(server) = Server::start_without_inotify(&arguments) else {
+        return;
+    };
     server.logged(&["does not tell of changes", "fs.inotify.max_user_instances"]);
     let on = main_file(&site, "").replace("listing = false", "listing = true");
     fs::write(&config, &on).unwrap();

@@ -115,8 +115,13 @@ impl Server {
         Self::spawned(command)
     }
 
-    /// The same in a user namespace that may have no watch of the kernel.
-    pub fn start_without_inotify(arguments: &[&str]) -> Self {
+    /// The same in a user namespace that may have no watch of the kernel; none where this machine does
+    /// not let anybody make one.
+    pub fn start_without_inotify(arguments: &[&str]) -> Option<Self> {
+        let may = Command::new("unshare").args(["--user", "true"]).status();
+        if !may.is_ok_and(|status| status.success()) {
+            return None;
+        }
         let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
         let mut command = Command::new("unshare");
         command
@@ -126,7 +131,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Self::spawned(command)
+        Some(Self::spawned(command))
     }
 
     /// The same with a log that is a pipe which nobody reads.
