@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::StatusCode;
@@ -27,13 +27,18 @@ use crate::{
         Address, Connection, Remote,
         deadline::Deadline,
         framing::RequestLine,
-        progress::{Overdue, Patience},
+        progress::{Overdue, Patience, Phase},
         stream::{Fault, Socket, State, Stream},
     },
 };
 
 /// How long the end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long a client that has not been told yet that the server stops may be silent before its
+/// connection is closed. A request that is on its way arrives within this, also one that was lost once
+/// and is sent again; and nobody who waits for a restart minds it.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How much of what a client still sends is read at the end of a connection, in bytes.
 const REST: usize = 16 << 20;
@@ -93,10 +98,14 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
     let mut http = builder(&limits).serve_connection(stream, service);
     let mut deadline = Deadline::new(in_force.get());
     let mut drain = pin!(worker.drain.notified());
-    let mut draining = worker.draining.get();
+    let mut cut_off = CutOff(Some((&socket, &state)));
     let end = poll_fn(|context| {
-        if std::mem::take(&mut draining) || drain.as_mut().poll(context).is_ready() {
-            Pin::new(&mut http).graceful_shutdown();
+        // hyper's graceful shutdown would close an idle connection at once, while a request may be on
+        // its way.
+        if state.last_call.get().is_none()
+            && (worker.draining.get() || drain.as_mut().poll(context).is_ready())
+        {
+            last_call(&state, &mut deadline);
         }
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
             return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
@@ -106,6 +115,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         overdue.map(End::Overdue)
     });
     let end = end.await;
+    cut_off.0 = None;
     if matches!(end, End::Overdue(Overdue::Response)) {
         state.fault.set(Some(Fault::Stalled));
     }
@@ -125,6 +135,28 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
             status,
             reason,
         );
+    }
+}
+
+/// From now on answers say `close`, and a client that sends nothing is not waited for for long.
+fn last_call(state: &State, deadline: &mut Deadline) {
+    state.last_call.set(Some(Instant::now() + LAST_CALL));
+    state.progress.idle_anew();
+    deadline.shorten_idle(LAST_CALL);
+}
+
+/// Has a connection that is dropped before its end not look as if its answer were complete: the
+/// server has stopped, or has panicked.
+struct CutOff<'c>(Option<(&'c Socket, &'c State)>);
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        if let Some((socket, state)) = self.0
+            && matches!(state.progress.phase(), Phase::Answering | Phase::Answered)
+        {
+            state.fault.set(Some(Fault::Stopped));
+            let _ = socket.reset();
+        }
     }
 }
 
@@ -195,8 +227,11 @@ impl Ending<'_> {
             }
             End::Overdue(Overdue::Idle) => {
                 let _ = self.socket.shutdown();
-                let silent = self.requests == 0;
-                silent.then(|| (None, "no request came within `idle-timeout`".to_owned()))
+                let reason = match self.state.last_call.get() {
+                    Some(_) => "no request came before the server stopped",
+                    None => "no request came within `idle-timeout`",
+                };
+                (self.requests == 0).then(|| (None, reason.to_owned()))
             }
             // The access record of the request tells it. Nothing of what the client did not take is
             // kept for it, and no end of the connection passes for the end of the content.
@@ -231,7 +266,7 @@ impl Ending<'_> {
     /// Ends the connection.
     async fn close(&self) {
         let _ = self.socket.shutdown();
-        if self.state.unread_content.get() {
+        if self.state.said_close.get() || self.state.unread_content.get() {
             self.linger().await;
         }
     }

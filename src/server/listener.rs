@@ -254,6 +254,11 @@ enum Accepting {
 pub type Accepted = (Rc<Socket>, Local<Address>, Remote<Address>);
 
 impl Acceptor {
+    /// Whether other processes have the socket, too.
+    pub fn is_passed(&self) -> bool {
+        self.listener.is_passed
+    }
+
     /// The configured address.
     pub fn listen(&self) -> &Arc<Listen> {
         &self.listener.listen

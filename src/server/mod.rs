@@ -157,7 +157,7 @@ impl Server {
         listeners.map(|listener| &listener.bound)
     }
 
-    /// Serves until it is told to stop, then lets requests in flight finish.
+    /// Serves until it is told to stop, then lets requests in flight finish; told again, ends at once.
     pub fn run(mut self) -> Result<(), WorkerLost> {
         systemd::notify::ready(&self.status());
         let outcome = self.obey();
@@ -167,15 +167,34 @@ impl Server {
         if let Some(launcher) = &self.launcher {
             launcher.let_go();
         }
+        // The name of a Unix socket goes before those who have found it are accepted.
+        self.listeners.put(Vec::new());
         for worker in &self.workers {
             worker.drain(GRACE);
         }
-        // Who still waits for an answer is told that there is none.
-        drop(self.events);
+        // One that was lost has told its end already.
+        self.finish(self.workers.len() - usize::from(outcome.is_err()));
         for worker in self.workers {
             worker.join();
         }
         outcome
+    }
+
+    /// Waits until so many workers have ended by themselves, or for another signal to stop.
+    fn finish(&self, mut running: usize) {
+        while running > 0 {
+            match self.events.recv() {
+                Ok(Event::WorkerEnded) => running -= 1,
+                Ok(Event::Stop) => {
+                    tracing::warn!("told to stop again: requests in flight are cut off");
+                    self.workers.iter().for_each(Worker::end);
+                }
+                Ok(Event::ReopenLogs) => self.logs.reopen(),
+                // Who asks something is told, by the end of its channel, that the server stops.
+                Ok(Event::Reload | Event::Changed | Event::Asked(_)) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn obey(&mut self) -> Result<(), WorkerLost> {
@@ -188,7 +207,7 @@ impl Server {
                     let _ = reply.send(self.answer(request));
                 }
                 Ok(Event::Stop) => {
-                    tracing::info!("stopping: requests in flight finish");
+                    tracing::info!("stopping: requests in flight finish; another signal ends them");
                     return Ok(());
                 }
                 Ok(Event::WorkerEnded) | Err(_) => return Err(WorkerLost),

@@ -18,10 +18,9 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Builder, LocalOptions},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
-    task::AbortHandle,
-    time::timeout,
+    runtime::{Builder, Handle, LocalOptions},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -43,6 +42,9 @@ const BLOCKING_THREADS: usize = 16;
 /// so long. A client whose first SYN was dropped sends another one after a second, to whoever listens
 /// then.
 const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// How often a worker that is to end looks whether all its work is done.
+const NEXT_LOOK: Duration = Duration::from_millis(5);
 
 /// So many connections over the limit are kept for a moment: a part of the reserve of descriptors.
 const TURNED_AWAY: usize = 64;
@@ -85,6 +87,8 @@ enum Command {
     Listen(Vec<Arc<Listener>>),
     /// Accept no more; finish what was begun, for so long at most, and end.
     Drain(Duration),
+    /// End at once.
+    End,
 }
 
 /// The server's handle of a worker.
@@ -107,9 +111,6 @@ pub struct Shared {
     pub draining: Cell<bool>,
     /// What all workers count.
     pub counters: Arc<Counters>,
-    /// Told whenever a connection ends.
-    ended: Notify,
-    open: Cell<usize>,
 }
 
 impl Worker {
@@ -133,8 +134,6 @@ impl Worker {
                     drain: Notify::new(),
                     draining: Cell::new(false),
                     counters,
-                    ended: Notify::new(),
-                    open: Cell::new(0),
                 };
                 if let Err(error) = run(Rc::new(shared), receiver) {
                     tracing::error!("a worker cannot run: {error}");
@@ -152,6 +151,11 @@ impl Worker {
     /// Accepts no more, and lets what was begun finish within `grace`.
     pub fn drain(&self, grace: Duration) {
         let _ = self.commands.send(Command::Drain(grace));
+    }
+
+    /// Ends at once, whatever is still in flight.
+    pub fn end(&self) {
+        let _ = self.commands.send(Command::End);
     }
 
     /// Waits until the worker has ended.
@@ -179,82 +183,97 @@ fn run(shared: Rc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> io::Re
     Ok(())
 }
 
-/// A task that accepts from one listener.
-struct Accepting {
-    task: AbortHandle,
-    /// Has it accept what waits, and end.
-    close: Rc<Notify>,
-}
-
 /// Follows the server's commands until it says to drain, or is gone.
 async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut accepting: HashMap<Listen, Accepting> = HashMap::new();
+    let mut accepting: Accepting = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(listeners) => listen(&shared, &mut accepting, &listeners),
             Command::Drain(grace) => {
-                for (_, accept) in accepting.drain() {
-                    accept.task.abort();
+                shared.draining.set(true);
+                shared.drain.notify_waiters();
+                drop(accepting);
+                tokio::select! {
+                    () = finished() => {}
+                    () = sleep(grace) => tracing::warn!(
+                        "what is not finished {} s after the stop is cut off", grace.as_secs()
+                    ),
+                    _ = commands.recv() => {}
                 }
-                let _ = timeout(grace, drained(&shared)).await;
                 return;
             }
+            Command::End => return,
         }
     }
 }
 
-fn listen(
-    shared: &Rc<Shared>,
-    accepting: &mut HashMap<Listen, Accepting>,
-    listeners: &[Arc<Listener>],
-) {
-    accepting.retain(|address, accept| {
-        let wanted = listeners
-            .iter()
-            .any(|listener| *listener.listen == *address);
-        if !wanted {
-            accept.close.notify_one();
-        }
-        wanted
-    });
+/// Waits until nothing is left to do: no connection is open and no script is attended to, which may go
+/// on when its client has its answer. No task of a worker goes on for ever.
+async fn finished() {
+    let runtime = Handle::current();
+    while runtime.metrics().num_alive_tasks() > 0 {
+        sleep(NEXT_LOOK).await;
+    }
+}
+
+/// Who accepts on which address; to be told that it is taken out of the configuration, or by the
+/// sender's end that the server stops.
+type Accepting = HashMap<Listen, oneshot::Sender<Removed>>;
+
+struct Removed;
+
+fn listen(shared: &Rc<Shared>, accepting: &mut Accepting, listeners: &[Arc<Listener>]) {
+    let is_unwanted = |address: &Listen, _: &mut _| {
+        let mut addresses = listeners.iter().map(|listener| &*listener.listen);
+        !addresses.any(|wanted| wanted == address)
+    };
+    for (_, unwanted) in accepting.extract_if(is_unwanted) {
+        let _ = unwanted.send(Removed);
+    }
     for listener in listeners {
         if accepting.contains_key(&*listener.listen) {
             continue;
         }
         match listener.acceptor() {
             Ok(acceptor) => {
-                let close = Rc::new(Notify::new());
-                let accept = accept(Rc::clone(shared), acceptor, Rc::clone(&close));
-                let task = tokio::task::spawn_local(accept).abort_handle();
-                accepting.insert((*listener.listen).clone(), Accepting { task, close });
+                let (sender, end) = oneshot::channel();
+                accepting.insert((*listener.listen).clone(), sender);
+                tokio::task::spawn_local(accept(Rc::clone(shared), acceptor, end));
             }
             Err(error) => tracing::error!("cannot accept on {}: {error}", listener.listen),
         }
     }
 }
 
-/// Accepts connections until it is told to close, and serves each in a task of its own.
-async fn accept(shared: Rc<Shared>, acceptor: Acceptor, close: Rc<Notify>) {
+/// Accepts connections until `end`, and then those that nobody else would accept: they wait in a
+/// socket that is about to be closed. Those in a passed one wait for the next process.
+async fn accept(shared: Rc<Shared>, acceptor: Acceptor, mut end: oneshot::Receiver<Removed>) {
     let listener = Arc::clone(acceptor.listen());
-    loop {
+    let is_removed = loop {
         tokio::select! {
+            biased;
+            end = &mut end => break end.is_ok(),
             accepted = acceptor.accept() => welcome(&shared, &listener, accepted),
-            () = close.notified() => break,
-        }
-    }
-    let last = async {
-        loop {
-            let accepted = acceptor.accept().await;
-            welcome(&shared, &listener, accepted);
         }
     };
-    let _ = timeout(HANDSHAKE, last).await;
+    if is_removed {
+        let last = async {
+            loop {
+                let accepted = acceptor.accept().await;
+                welcome(&shared, &listener, accepted);
+            }
+        };
+        let _ = timeout(HANDSHAKE, last).await;
+    } else if acceptor.is_passed() {
+        return;
+    }
     let rest = acceptor.close(|accepted| welcome(&shared, &listener, accepted));
     if let Err(error) = rest {
         tracing::warn!("connections to {listener} that waited are lost: {error}");
     }
 }
 
+/// Serves a connection in a task of its own.
 fn welcome(shared: &Rc<Shared>, listener: &Arc<Listen>, (socket, local, remote): Accepted) {
     let Some(open) = Open::enter(shared) else {
         return connection::shed(shared, socket, remote);
@@ -272,34 +291,22 @@ fn welcome(shared: &Rc<Shared>, listener: &Arc<Listen>, (socket, local, remote):
     });
 }
 
-/// Waits until no connection is open, after telling them all to finish.
-async fn drained(shared: &Shared) {
-    shared.draining.set(true);
-    shared.drain.notify_waiters();
-    while shared.open.get() > 0 {
-        shared.ended.notified().await;
-    }
-}
-
-/// An open connection in the counts, also when its task panics.
-struct Open(Rc<Shared>);
+/// An open connection in the count, also when its task panics.
+struct Open(Arc<Counters>);
 
 impl Open {
     fn enter(shared: &Rc<Shared>) -> Option<Self> {
         let limit = shared.current.snapshot().limits.connections;
         let limit = limit.min(shared.counters.fitting);
         let before = shared.counters.open.fetch_add(1, Ordering::Relaxed);
-        shared.open.set(shared.open.get() + 1);
-        // From here on leaving the counts is the guard's business, also over the limit.
-        let open = Self(Rc::clone(shared));
+        // From here on leaving the count is the guard's business, also over the limit.
+        let open = Self(Arc::clone(&shared.counters));
         (before < limit).then_some(open)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.counters.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.ended.notify_one();
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

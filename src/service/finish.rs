@@ -1,6 +1,6 @@
 //! The last touch to an answer: a failure becomes a page, and the configuration's fields are set.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -10,9 +10,8 @@ use crate::{
     cgi::queue::RETRY_AFTER,
     records::Pending,
     semantics::failure::{Cause, Failure},
-    service::{Reached, error_page},
+    service::{Origin, Reached, error_page},
     site::Snapshot,
-    transport::stream::State,
 };
 
 /// Fields by which a proxy in front of the server says whom it asks for. With one of them the
@@ -34,7 +33,7 @@ pub(super) struct Finish<'f> {
     pub snapshot: &'f Arc<Snapshot>,
     pub reached: Reached,
     pub pending: &'f Pending,
-    pub state: &'f State,
+    pub origin: &'f Origin,
 }
 
 impl Finish<'_> {
@@ -56,10 +55,13 @@ impl Finish<'_> {
             route.headers.apply(response.headers_mut());
         }
         let is_old = self.pending.head().version < Version::HTTP_11;
+        let state = &self.origin.state;
         if ends_connection(status)
-            || self.state.unread_content.get()
+            || state.unread_content.get()
             || is_old && ends_with_connection(response.body())
+            || self.is_last()
         {
+            state.said_close.set(true);
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
             if is_old {
@@ -69,6 +71,14 @@ impl Finish<'_> {
         }
         self.pending.note(|outcome| outcome.status = Some(status));
         response
+    }
+
+    /// Whether no other request of the connection is answered, since the server stops. Those that have
+    /// come already are, for a while: a client that has sent them could not know.
+    fn is_last(&self) -> bool {
+        let Origin { state, socket, .. } = self.origin;
+        let last_call = state.last_call.get();
+        last_call.is_some_and(|until| Instant::now() >= until || !state.has_next(socket))
     }
 
     /// The page for a failure: the site's own, if those who are trusted need not be told more.

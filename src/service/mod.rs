@@ -110,7 +110,7 @@ pub async fn respond(
         snapshot: &snapshot,
         reached,
         pending: &pending,
-        state: &origin.state,
+        origin: &origin,
     };
     let response = finish.finish(outcome).await;
     Ok(response.map(|body| Recorded::new(body, pending, origin.state)))

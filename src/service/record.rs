@@ -21,6 +21,9 @@ use crate::{
     transport::stream::{Fault, State},
 };
 
+/// Why an answer was cut off that the server did not wait for any longer.
+const STOPPED: &str = "the server stopped";
+
 /// Content that completes the record of its request when it ends or is given up.
 pub struct Recorded {
     body: Body,
@@ -135,6 +138,7 @@ impl Drop for Recorded {
             let cause = fault.map(|fault| match fault {
                 Fault::Stalled => Cause::ResponseTimeout,
                 Fault::Shrunk => Cause::Incomplete(CHANGED.to_owned()),
+                Fault::Stopped => Cause::Incomplete(STOPPED.to_owned()),
             });
             if let Some(cause) = cause {
                 outcome.cause.get_or_insert(cause);

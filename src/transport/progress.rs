@@ -83,6 +83,13 @@ impl Progress {
         self.phase.get()
     }
 
+    /// A client whose turn it is to send a request has all its time again.
+    pub fn idle_anew(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.since.set(Instant::now());
+        }
+    }
+
     /// Bytes came.
     pub fn received(&self) {
         if self.phase.get() == Phase::Idle {

@@ -13,13 +13,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::ioctl_fionread,
     net::{RecvFlags, recv, sockopt::set_socket_linger},
 };
 use tokio::{
@@ -77,6 +78,36 @@ pub struct State {
     /// Whether a request was answered whose content was not read to its end: the client may still
     /// be sending it.
     pub unread_content: Cell<bool>,
+    /// Set when the server stops: until then the requests that wait are answered; later, and where
+    /// none waits, an answer is the last.
+    pub last_call: Cell<Option<Instant>>,
+    /// Whether an answer said `close` that the client had not asked for: it may still be sending.
+    pub said_close: Cell<bool>,
+    /// What comes next of the stream.
+    ahead: Cell<Ahead>,
+}
+
+/// What hyper has not got yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Ahead {
+    /// The rest of the content of the request at hand.
+    Content,
+    /// Another request, of which nothing was read.
+    #[default]
+    Request,
+    /// Another request, of which something was read.
+    BegunRequest,
+}
+
+impl State {
+    /// Whether the client has sent more than the request at hand.
+    pub fn has_next(&self, socket: &Socket) -> bool {
+        match self.ahead.get() {
+            Ahead::Content => false,
+            Ahead::Request => ioctl_fionread(socket).is_ok_and(|unread| unread > 0),
+            Ahead::BegunRequest => true,
+        }
+    }
 }
 
 /// Why an answer breaks off in the middle.
@@ -86,6 +117,8 @@ pub enum Fault {
     Stalled,
     /// The file became shorter while it was sent.
     Shrunk,
+    /// The server stopped.
+    Stopped,
 }
 
 impl Stream {
@@ -223,16 +256,22 @@ impl AsyncRead for Stream {
             return Poll::Ready(Err(error));
         }
         let start = buffer.filled().len();
-        if !self.beyond.is_empty() {
-            self.state.progress.received();
-            return Poll::Ready(self.read_beyond(buffer));
-        }
-        ready!(self.poll_receive(context, buffer))?;
-        if buffer.filled().len() > start {
-            self.state.progress.received();
-            return Poll::Ready(self.admit(buffer, start));
-        }
-        Poll::Ready(Ok(()))
+        let outcome = if self.beyond.is_empty() {
+            ready!(self.poll_receive(context, buffer))?;
+            if buffer.filled().len() == start {
+                return Poll::Ready(Ok(()));
+            }
+            self.admit(buffer, start)
+        } else {
+            self.read_beyond(buffer)
+        };
+        self.state.progress.received();
+        self.state.ahead.set(match self.framing.is_at_head() {
+            true if self.beyond.is_empty() => Ahead::Request,
+            true => Ahead::BegunRequest,
+            false => Ahead::Content,
+        });
+        Poll::Ready(outcome)
     }
 }
 

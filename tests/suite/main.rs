@@ -60,6 +60,8 @@ mod script_output;
 mod scripts;
 /// Start, errors at the start, stop and reload.
 mod serve;
+/// What becomes of requests and connections at a stop.
+mod stop;
 /// Virtual hosts.
 mod virtual_host;
 /// The welcome site of the repository.

@@ -251,8 +251,13 @@ impl Server {
     }
 
     /// Sends a signal and waits for the end.
-    pub fn end(mut self, signal: Signal) -> Outcome {
+    pub fn end(self, signal: Signal) -> Outcome {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for the end.
+    pub fn ended(mut self) -> Outcome {
         let status = self.wait();
         Outcome {
             status,
@@ -297,9 +302,14 @@ impl Log {
     }
 
     fn wait_for(&self, parts: &[&str]) -> String {
+        self.wait_for_times(parts, 1)
+    }
+
+    /// Waits until so many lines have all of the parts, and returns the last of them.
+    fn wait_for_times(&self, parts: &[&str], times: usize) -> String {
         let found = |lines: &Vec<String>| {
             let has = |line: &&String| parts.iter().all(|part| line.contains(part));
-            lines.iter().find(has).cloned()
+            lines.iter().filter(has).nth(times - 1).cloned()
         };
         let lines = self.0.0.lock().expect("no panic");
         let wait = self
