@@ -60,6 +60,8 @@ pub fn serve(what: &Serve) -> Exit {
     let Some(snapshot) = loaded.snapshot else {
         return Exit::Config;
     };
+    // Taken before another process could get them, too.
+    let sockets = systemd::sockets::passed().unwrap_or_default();
     // The launcher is a process of its own, started while this one is small and has one thread.
     let (launcher, gateway) = match start_launcher(what) {
         Ok(started) => started,
@@ -83,7 +85,7 @@ pub fn serve(what: &Serve) -> Exit {
         snapshot,
         values: loaded.values,
         seen: loaded.seen,
-        sockets: systemd::sockets::passed().unwrap_or_default(),
+        sockets,
         gateway: gateway.clone(),
         launcher,
         logs: Logs {
