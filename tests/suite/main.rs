@@ -62,6 +62,8 @@ mod scripts;
 mod serve;
 /// What becomes of requests and connections at a stop.
 mod stop;
+/// Restarts and reloads while clients are served.
+mod under_load;
 /// Virtual hosts.
 mod virtual_host;
 /// The welcome site of the repository.

@@ -2,9 +2,11 @@
 
 mod client;
 mod server;
+mod traffic;
 
 pub use client::{Connection, HANG, Response};
 pub use server::Server;
+pub use traffic::Traffic;
 
 use std::{
     fs,

@@ -85,6 +85,20 @@ impl Server {
         Self::spawned(command)
     }
 
+    /// The same with a listening socket that was passed as a service manager does.
+    pub fn start_with_socket(socket: OwnedFd, arguments: &[&str]) -> Self {
+        let script = "exec 3<&0 </dev/null && LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", script])
+            .arg(program())
+            .args(arguments)
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawned(command)
+    }
+
     /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
     pub fn start_as_nobody(directory: &Path, arguments: &[&str]) -> Self {
         // The program may lie where nobody looks.
@@ -102,19 +116,6 @@ impl Server {
         Self::spawned(command)
     }
 
-    /// The same with a listening socket that is passed as a service manager does.
-    pub fn start_with_socket(socket: OwnedFd, arguments: &[&str]) -> Self {
-        let script = "exec 3<&0 0</dev/null\nLISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", script, env!("CARGO_BIN_EXE_pywebd")])
-            .args(arguments)
-            .stdin(Stdio::from(socket))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Self::spawned(command)
-    }
-
     /// The same in a user namespace that may have no watch of the kernel; none where this machine does
     /// not let anybody make one.
     pub fn start_without_inotify(arguments: &[&str]) -> Option<Self> {
@@ -126,7 +127,7 @@ impl Server {
         let mut command = Command::new("unshare");
         command
             .args(["--user", "--map-root-user", "/bin/sh", "-c", script])
-            .arg(env!("CARGO_BIN_EXE_pywebd"))
+            .arg(program())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -216,7 +217,7 @@ impl Server {
 
     /// Waits until so many lines of the log have this in them.
     pub fn logged_times(&self, times: usize, part: &str) {
-        self.log.wait_until(part, times);
+        self.log.wait_for_times(&[part], times);
     }
 
     /// How many lines of the log have this in them by now.
@@ -318,19 +319,6 @@ impl Log {
             .wait_timeout_while(lines, HANG, |lines| found(lines).is_none());
         let (lines, _) = wait.expect("no panic");
         found(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in {lines:#?}"))
-    }
-
-    fn wait_until(&self, part: &str, times: usize) {
-        let few = |lines: &mut Vec<String>| {
-            lines.iter().filter(|line| line.contains(part)).count() < times
-        };
-        let lines = self.0.0.lock().expect("no panic");
-        let waited = self.0.1.wait_timeout_while(lines, HANG, few);
-        let (lines, outcome) = waited.expect("no panic");
-        assert!(
-            !outcome.timed_out(),
-            "not {times} lines with {part:?} in {lines:#?}"
-        );
     }
 
     fn text(&self) -> String {
