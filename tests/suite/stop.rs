@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
+    net::TcpStream,
     os::unix::net::UnixStream,
     path::PathBuf,
     process::Command,
@@ -153,6 +154,8 @@ fn a_script_goes_on_after_its_answer_although_the_server_stops() {
     let proof = server.site().root().join("cgi-bin/proof");
     let gate = gate(&server, "gate");
     stop(&server);
+    // Nothing is left but the script.
+    while TcpStream::connect(server.address).is_ok() {}
     fs::write(&gate, "\n").unwrap();
     server.logged(&["GET /cgi-bin/script", "204"]);
     assert!(proof.exists(), "the script was ended in the middle");

@@ -1,4 +1,4 @@
-//! Clients that ask without a pause, each in its own way, and take no answer but the right one.
+//! Clients that ask again and again, each in its own way, and take no answer but the right one.
 
 use std::{
     net::SocketAddr,
@@ -7,12 +7,17 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use super::client::{Connection, HANG, Response};
 
 /// So many requests a client sends at once that does not wait for answers.
 const PIPELINE: usize = 5;
+
+/// What a client does with an answer: without it the clients take the processors from the server and its
+/// scripts.
+const THOUGHT: Duration = Duration::from_millis(1);
 
 /// Clients at work.
 pub struct Traffic {
@@ -53,12 +58,12 @@ impl Traffic {
 
     /// Waits until every client has had another answer, or has failed.
     pub fn flow(&self) {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         for (client, answered) in &self.clients {
             let before = answered.load(Ordering::Relaxed);
             while answered.load(Ordering::Relaxed) == before && !client.is_finished() {
                 assert!(begun.elapsed() < HANG, "a client waits for its answer");
-                thread::yield_now();
+                thread::sleep(THOUGHT);
             }
         }
     }
@@ -88,6 +93,7 @@ impl Task {
         let response: Response = connection.response();
         assert_eq!(response.text(), self.text, "{response:?}");
         self.answered.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(THOUGHT);
         response.field("connection") != Some("close")
     }
 
