@@ -6,7 +6,7 @@ mod order;
 
 use std::{ffi::CStr, io, os::fd::OwnedFd};
 
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use rustix::fs::{AtFlags, Dir, FileType};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     semantics::{
         accept,
         coding::{Acceptable, Coding},
-        failure::Failure,
+        failure::{Cause, Failure},
         target::Path,
     },
 };
@@ -48,6 +48,7 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, Failure> {
     let is_json = accept::prefers(&head.headers, "application/json", "text/html");
     let order = Order::of(head.uri.query().unwrap_or_default());
+    let name = String::from_utf8_lossy(path.as_bytes()).into_owned();
     let (options, path) = (options.clone(), path.clone().into_owned());
     let compresses = options.compress;
     let listing = tokio::task::spawn_blocking(move || {
@@ -60,7 +61,7 @@ pub(super) async fn respond(
         })
     });
     let listing = listing.await.map_err(io::Error::from).and_then(|page| page);
-    let listing = listing.map_err(|error| Failure::system("reading a directory", &error))?;
+    let listing = listing.map_err(|error| refusal(name, &error))?;
     let coding = Acceptable::of(&head.headers).ranked().next();
     let coding = coding.filter(|_| compresses && listing.len() as u64 >= WORTH_IT);
     let mut response = content(listing, coding).await?;
@@ -69,6 +70,14 @@ pub(super) async fn respond(
     let vary = HeaderValue::from_static("accept, accept-encoding");
     fields.insert(header::VARY, vary);
     Ok(response.map(|body| body.for_method(&head.method)))
+}
+
+/// A directory that is closed to us after it was found is as one that was so before.
+fn refusal(name: String, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Failure::new(StatusCode::FORBIDDEN, Cause::Unreadable(name));
+    }
+    Failure::system("reading a directory", error)
 }
 
 fn media_type(is_json: bool) -> HeaderValue {
@@ -151,4 +160,15 @@ fn metadata(
         Metadata::from(stat)
     };
     (metadata.kind != Kind::Other).then_some(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_closed_after_it_was_found_is_403() {
+        let failure = refusal("/closed/".into(), &rustix::io::Errno::ACCESS.into());
+        assert_eq!(failure.status, StatusCode::FORBIDDEN);
+    }
 }
