@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags};
 
 use super::{
-    plot::{ELSEWHERE, Plot, SITES, SMALL},
+    plot::{ELSEWHERE, Plot, SITES, SMALL, asked},
     tree::Id,
 };
 
@@ -27,6 +27,9 @@ pub const NEXT: &str = ".next";
 impl Plot {
     /// Some operation; nothing where it does not fit what is there.
     pub fn operate(&mut self) {
+        if self.random.percent(2) {
+            self.rest();
+        }
         // An operation that has nothing to do returns early.
         let _ = match self.random.below(200) {
             0..=29 => self.replace(),
@@ -55,10 +58,20 @@ impl Plot {
             180..=184 => self.punch_or_extend(),
             185..=188 => self.write_after_rename(),
             189..=191 => self.link_unnamed(),
-            192..=198 => self.change_stored(),
+            192..=197 => self.change_stored(),
             _ if self.random.percent(30) => self.map(),
             _ => self.flood(),
         };
+    }
+
+    /// Nothing for a moment, so that files come to rest and answers are remembered.
+    fn rest(&mut self) {
+        let paths = asked();
+        for _ in 0..3 {
+            for path in &paths {
+                self.asker.ask(path);
+            }
+        }
     }
 
     fn replace(&mut self) -> Option<()> {
