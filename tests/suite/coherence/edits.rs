@@ -5,10 +5,11 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     path::Path,
-    process::{Command, Stdio},
 };
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use crate::support::write_through_mapping;
 
 use super::{exchange, opened, relink};
 
@@ -81,16 +82,7 @@ pub const EDITS: [(&str, Edit); 15] = [
         assert_eq!(sent.unwrap(), NEW.len());
     }),
     ("written through a mapping", |path, _| {
-        let mut python = Command::new("/usr/bin/python3")
-            .args(["-c", MAPPED])
-            .arg(path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = python.stdin.take().unwrap();
-        stdin.write_all(NEW.as_bytes()).unwrap();
-        drop(stdin);
-        assert!(python.wait().unwrap().success());
+        write_through_mapping(path, NEW.as_bytes()).unwrap();
     }),
     ("shortened and written to again", |path, _| {
         let file = opened(path);
@@ -98,14 +90,6 @@ pub const EDITS: [(&str, Edit); 15] = [
         file.write_all_at(NEW.as_bytes(), 0).unwrap();
     }),
 ];
-
-/// Writes the standard input over a file through a mapping, and ends the mapping.
-const MAPPED: &str = "
-import mmap, sys
-with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
-    mapping[:] = sys.stdin.buffer.read()
-    mapping.flush()
-";
 
 /// A file with the new content.
 fn source(beside: &Path) -> File {

@@ -3,23 +3,16 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    process::{Command, Stdio},
 };
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags};
+
+use crate::support::write_through_mapping;
 
 use super::{
     plot::{ELSEWHERE, Plot, SITES, SMALL, asked},
     tree::Id,
 };
-
-/// Writes the standard input over a file through a mapping, and ends the mapping.
-const MAPPED: &str = "
-import mmap, sys
-with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
-    mapping[:] = sys.stdin.buffer.read()
-    mapping.flush()
-";
 
 /// What is written before it gets its name.
 pub const NEXT: &str = ".next";
@@ -301,19 +294,7 @@ impl Plot {
         let (path, id, old) = self.small_file().filter(|(_, _, old)| !old.is_empty())?;
         let new = self.content_of(&path, old.len());
         let real = self.real(&path);
-        let write = || {
-            let mut python = Command::new("/usr/bin/python3")
-                .args(["-c", MAPPED])
-                .arg(&real)
-                .stdin(Stdio::piped())
-                .spawn()?;
-            python.stdin.take().expect("a pipe").write_all(&new)?;
-            let status = python.wait()?;
-            status
-                .success()
-                .then_some(())
-                .ok_or(io::ErrorKind::Other.into())
-        };
+        let write = || write_through_mapping(&real, &new);
         self.while_anything(&format!("map {path}"), id, &new, write);
         Some(())
     }

@@ -10,8 +10,10 @@ pub use traffic::Traffic;
 
 use std::{
     fs,
+    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -106,4 +108,24 @@ impl Site {
 fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().expect("a parent")).expect("the directories");
     fs::write(path, content).expect("the file");
+}
+
+/// Writes over a file through a mapping, which has ended when this returns. Mapping is unsafe, so another
+/// program does it.
+pub fn write_through_mapping(path: &Path, content: &[u8]) -> io::Result<()> {
+    const MAPPED: &str = "
+import mmap, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
+    mapping[:] = sys.stdin.buffer.read()
+    mapping.flush()
+";
+    let mut python = Command::new("python3")
+        .args(["-c", MAPPED])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()?;
+    python.stdin.take().expect("a pipe").write_all(content)?;
+    let status = python.wait()?;
+    let failed = || io::Error::other(format!("python3: {status}"));
+    status.success().then_some(()).ok_or_else(failed)
 }
