@@ -45,7 +45,7 @@ const PLOTS: usize = 3;
 const CONNECTIONS: usize = 6;
 
 /// So many answers are looked at, which takes some seconds.
-const ANSWERS: usize = 6_000;
+const ANSWERS: usize = 4_000;
 
 #[test]
 fn every_answer_is_of_a_moment_between_the_request_and_its_end() {
