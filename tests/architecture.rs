@@ -72,8 +72,8 @@ const CONFINEMENTS: &[Confinement] = &[
     },
     Confinement {
         paths: &["fs::inotify"],
-        place: Place::Only(&["server/watch"]),
-        reason: "the configuration's files are watched in one place",
+        place: Place::Only(&["files/cache", "server/watch"]),
+        reason: "files are watched in one place, and the configuration's in another",
     },
     Confinement {
         paths: &["process::Command"],
