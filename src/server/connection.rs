@@ -89,10 +89,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         let (worker, origin, number) = (Rc::clone(&worker), origin.clone(), requests.get());
         let snapshot = worker.current.snapshot();
         in_force.set(patience(&snapshot.limits));
-        async move {
-            let respond = service::respond(&worker.service, snapshot, origin, number, request);
-            respond.await
-        }
+        async move { service::respond(&worker.service, snapshot, origin, number, request).await }
     });
     let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
     let mut http = builder(&limits).serve_connection(stream, service);
@@ -105,12 +102,15 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         if state.last_call.get().is_none()
             && (worker.draining.get() || drain.as_mut().poll(context).is_ready())
         {
-            last_call(&state, &mut deadline);
+            last_call(&state);
         }
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
             return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
         }
         deadline.patience = in_force.get();
+        if state.last_call.get().is_some() {
+            deadline.patience.idle = deadline.patience.idle.min(LAST_CALL);
+        }
         let overdue = deadline.poll(context, &state.progress, || socket.unsent());
         overdue.map(End::Overdue)
     });
@@ -120,29 +120,23 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         state.fault.set(Some(Fault::Stalled));
     }
     let stream = http.into_parts().io.into_inner();
+    let line = stream.request_line();
     let ending = Ending {
         socket: &socket,
-        line: stream.request_line(),
+        line,
         head_size: limits.request_head_size,
         state: &state,
         requests: requests.get(),
     };
     if let Some((status, reason)) = ending.conclude(end).await {
-        note(
-            &worker,
-            connection.remote,
-            ending.line.text(),
-            status,
-            reason,
-        );
+        note(&worker, connection.remote, line.text(), status, reason);
     }
 }
 
 /// From now on answers say `close`, and a client that sends nothing is not waited for for long.
-fn last_call(state: &State, deadline: &mut Deadline) {
+fn last_call(state: &State) {
     state.last_call.set(Some(Instant::now() + LAST_CALL));
     state.progress.idle_anew();
-    deadline.shorten_idle(LAST_CALL);
 }
 
 /// Has a connection that is dropped before its end not look as if its answer were complete: the

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::time::{Sleep, sleep_until};
@@ -29,11 +29,6 @@ impl Deadline {
             patience,
             timer: None,
         }
-    }
-
-    /// The next request is waited for no longer than this from now on.
-    pub fn shorten_idle(&mut self, idle: Duration) {
-        self.patience.idle = self.patience.idle.min(idle);
     }
 
     /// Ready when the client was too slow. To be polled whenever the progress may have changed;
