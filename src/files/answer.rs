@@ -29,7 +29,7 @@ pub(super) struct Asked<'a> {
     pub media_type: HeaderValue,
     pub options: &'a Options,
     pub head: &'a Parts,
-    pub cache: Option<&'a Cache>,
+    pub cache: Option<&'a Arc<Cache>>,
 }
 
 /// Answers with a file.

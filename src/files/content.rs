@@ -102,7 +102,7 @@ impl Content {
     async fn of_file(
         file: Arc<OwnedFd>,
         metadata: Metadata,
-        vacancy: Option<Vacancy>,
+        vacancy: Option<Box<Vacancy>>,
     ) -> Result<Self, Failure> {
         if metadata.size > IN_MEMORY {
             return Self::described(file, metadata).await;
@@ -169,7 +169,7 @@ impl Content {
     async fn in_memory(
         file: Arc<OwnedFd>,
         mut metadata: Metadata,
-        vacancy: Option<Vacancy>,
+        vacancy: Option<Box<Vacancy>>,
     ) -> Result<Self, Failure> {
         let mut before: Option<Bytes> = None;
         for _ in 0..ATTEMPTS {
@@ -179,15 +179,16 @@ impl Content {
                 Err(ReadError::Changed) => None,
                 Err(ReadError::Failure(failure)) => return Err(failure),
             };
-            let after = look(&file)?;
+            // Before the look: a change after it is not taken for settled.
             let now = SystemTime::now();
+            let after = look(&file)?;
             let is_same = after.version().is_same(&metadata.version())
                 && (state(&after).is_settled(now) || before == bytes);
             match bytes {
                 Some(bytes) if is_same => {
                     let tag = EntityTag::of_content(&bytes);
-                    let kept =
-                        vacancy.and_then(|vacancy| vacancy.keep(after, tag.clone(), bytes.clone()));
+                    let content = (tag.clone(), bytes.clone());
+                    let kept = vacancy.and_then(|vacancy| vacancy.keep(after, content, now));
                     return Ok(Self {
                         size: after.size,
                         validators: Validators::new(tag, after.modified, now),

@@ -39,7 +39,7 @@ pub enum Source {
     /// In memory.
     Kept(Arc<Kept>),
     /// In the file, to be kept in memory if there is a place.
-    Opened(Opened, Option<Vacancy>),
+    Opened(Opened, Option<Box<Vacancy>>),
 }
 
 impl Source {

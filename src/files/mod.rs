@@ -15,6 +15,8 @@ pub mod media_type;
 mod multipart;
 mod variant;
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
@@ -83,7 +85,7 @@ pub async fn respond(
     options: &Options,
     path: &Path<'_>,
     head: &Parts,
-    cache: Option<&Cache>,
+    cache: Option<&Arc<Cache>>,
 ) -> Result<Response<Body>, Failure> {
     if head.method == Method::OPTIONS {
         return Ok(allowed());

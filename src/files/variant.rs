@@ -110,12 +110,17 @@ async fn stored(
     };
     let named = match look.open(root, &name) {
         Err(OpenError::WouldWait) => {
-            let root = Arc::clone(root);
-            let opening = tokio::task::spawn_blocking(move || root.open(&name, Wait::Allowed));
-            let opened = opening
+            let (root, cache) = (Arc::clone(root), asked.cache.cloned());
+            let opening = tokio::task::spawn_blocking(move || {
+                let look = Look {
+                    wait: Wait::Allowed,
+                    cache: cache.as_ref(),
+                };
+                look.open(&root, &name)
+            });
+            opening
                 .await
-                .map_err(|error| Failure::system("looking up a file", &error.into()))?;
-            opened.map(|opened| Named::Opened(opened, None))
+                .map_err(|error| Failure::system("looking up a file", &error.into()))?
         }
         outcome => outcome,
     };

@@ -165,8 +165,7 @@ impl Exchange<'_> {
                 return Ok(files::allowed());
             }
             let cache = self.service.cache.current();
-            let request = (&*asked.head, &target);
-            let decision = self.decide(request, cache, reached).await?;
+            let decision = self.decide(&asked.head, &target, cache, reached).await?;
             expectation(head)?;
             asked.content.admit()?;
             let site = &self.snapshot[decision.site];
@@ -253,8 +252,9 @@ impl Exchange<'_> {
     /// password that was not seen before is verified in between.
     async fn decide(
         &self,
-        (head, target): (&Parts, &Target<'_>),
-        cache: Option<&Cache>,
+        head: &Parts,
+        target: &Target<'_>,
+        cache: Option<&Arc<Cache>>,
         reached: &mut Reached,
     ) -> Result<Decision, Failure> {
         let connection = &self.origin.connection;
@@ -266,7 +266,7 @@ impl Exchange<'_> {
                     let question = question(connection, head, target);
                     decide(self.snapshot, question, Look { wait, cache }, &mut ())
                 }
-                Wait::Allowed => self.decide_elsewhere(head).await?,
+                Wait::Allowed => self.decide_elsewhere(head, cache).await?,
             };
             match decided {
                 Ok(decision) => {
@@ -302,7 +302,12 @@ impl Exchange<'_> {
     }
 
     /// Decides on a thread that may wait.
-    async fn decide_elsewhere(&self, head: &Parts) -> Result<Result<Decision, Undecided>, Failure> {
+    async fn decide_elsewhere(
+        &self,
+        head: &Parts,
+        cache: Option<&Arc<Cache>>,
+    ) -> Result<Result<Decision, Undecided>, Failure> {
+        let cache = cache.cloned();
         let snapshot = Arc::clone(self.snapshot);
         let connection = Arc::clone(&self.origin.connection);
         let head = head.clone();
@@ -310,7 +315,11 @@ impl Exchange<'_> {
             // The same head makes the same target.
             let target = Target::parse(&head).map_err(Undecided::NoSite)?;
             let question = question(&connection, &head, &target);
-            decide(&snapshot, question, Look::plain(Wait::Allowed), &mut ())
+            let look = Look {
+                wait: Wait::Allowed,
+                cache: cache.as_ref(),
+            };
+            decide(&snapshot, question, look, &mut ())
         });
         waiting
             .await

@@ -357,7 +357,7 @@ fn what_takes_effect_at_the_next_start_only_is_told() {
         .site()
         .config("server.workers = 2\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
     server.signal(Signal::HUP);
-    server.logged(&["`workers` takes effect at the next start"]);
+    server.logged(&["when the server is started again"]);
 }
 
 fn with_limits(limits: &str) -> String {

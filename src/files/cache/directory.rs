@@ -27,11 +27,17 @@ use crate::{
 /// So many symbolic links may be on the way to a root: as many as the kernel follows.
 const LINKS: usize = 40;
 
-/// How long a directory that could not be watched is not tried again.
-const RETRY: Duration = Duration::from_secs(10);
+/// How long what could not be watched is not tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 
-/// A directory: what it depends on, and the number under which its names are watched.
-pub(super) type Directory = (Arc<Node>, i32);
+/// A directory that is watched.
+#[derive(Debug)]
+pub(super) struct Directory {
+    /// What it depends on.
+    pub node: Arc<Node>,
+    /// The number under which the names in it are watched.
+    pub number: i32,
+}
 
 /// Why there is no directory to watch a name in.
 #[derive(Debug)]
@@ -63,10 +69,14 @@ impl Cache {
         let ends = slashes.map(|(at, _)| at).chain([name.len()]);
         for end in ends.filter(|&end| end > 0) {
             let prefix = &name[..end];
-            if self.known_directory(root, prefix).is_none()
-                && let Err(OpenError::WouldWait) = self.look_up(&directory, root, prefix, wait)
-            {
-                return Err(Blind::WouldWait);
+            if self.known_directory(root, prefix).is_none() {
+                if let Err(OpenError::WouldWait) = self.look_up(&directory, root, prefix, wait) {
+                    return Err(Blind::WouldWait);
+                }
+                // What may not be looked into, or is a link.
+                if self.known_directory(root, prefix).is_none() {
+                    self.keep(root, prefix, Known::Untold(Instant::now()));
+                }
             }
             let known = self.known_directory(root, prefix);
             directory = known.unwrap_or(Err(Blind::Untold))?;
@@ -78,7 +88,10 @@ impl Cache {
     fn known_directory(&self, root: &Root, name: &[u8]) -> Option<Result<Directory, Blind>> {
         match &*self.known(root, name)? {
             Known::Watched(node, thing) if node.is_valid() => Some(match thing {
-                Thing::Directory(number) => Ok((Arc::clone(node), *number)),
+                Thing::Directory(number) => Ok(Directory {
+                    node: Arc::clone(node),
+                    number: *number,
+                }),
                 Thing::Absent => Err(Blind::Absent(Arc::clone(node))),
                 Thing::File(_) => Err(Blind::Untold),
             }),
@@ -90,25 +103,32 @@ impl Cache {
     /// A root, looked up.
     fn root(&self, root: &Root) -> Result<Directory, Blind> {
         let watched = self.watch.as_ref().map(|watch| watched(watch, root));
-        let Some(Ok((node, number))) = watched else {
+        let Some(Ok(directory)) = watched else {
             self.keep(root, b"", Known::Untold(Instant::now()));
             return Err(Blind::Untold);
         };
-        let thing = Thing::Directory(number);
-        self.keep(root, b"", Known::Watched(Arc::clone(&node), thing));
-        Ok((node, number))
+        let thing = Thing::Directory(directory.number);
+        self.keep(
+            root,
+            b"",
+            Known::Watched(Arc::clone(&directory.node), thing),
+        );
+        Ok(directory)
     }
 }
 
 /// Watches a root, which depends on every name that is on the way to it.
 fn watched(watch: &Arc<Watch>, root: &Root) -> Result<Directory, Errno> {
     let node = watch.node(None);
-    let directory = walk(watch, &node, root)?;
-    if !filesystem::tells_changes(&directory) {
+    let place = walk(watch, &node, root)?;
+    // By a path alone its flags are not told.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(&place, ".", flags, Mode::empty())?;
+    if !filesystem::tells_names(&directory) {
         return Err(Errno::OPNOTSUPP);
     }
     let number = watch.directory(&node, &directory)?;
-    Ok((node, number))
+    Ok(Directory { node, number })
 }
 
 /// Opens what the path of a root leads to, and has the node depend on all names on the way, those of
@@ -128,6 +148,9 @@ fn walk(watch: &Watch, node: &Arc<Node>, root: &Root) -> Result<OwnedFd, Errno> 
             // Where it leads changes only together with a name that it was reached by.
             Some(Component::ParentDir) => at = open_at(&at, "..")?,
             Some(Component::Normal(name)) => {
+                if !filesystem::tells_changes(&at) {
+                    return Err(Errno::OPNOTSUPP);
+                }
                 let number = watch.directory(node, &at)?;
                 watch.name(node, number, name.as_encoded_bytes())?;
                 let found = open_at(&at, name)?;

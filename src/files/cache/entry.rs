@@ -121,8 +121,8 @@ pub(super) enum Value {
 pub(super) enum Known {
     /// For as long as nothing happens to it.
     Watched(Arc<Node>, Thing),
-    /// A file whose changes are not told: its metadata is asked for each time.
-    Unwatched(Arc<Kept>),
+    /// A file whose changes were not told then: its metadata is asked for each time.
+    Unwatched(Arc<Kept>, Instant),
     /// A file that is not kept in memory, for its size.
     Large,
     /// A directory that could not be watched then.
@@ -158,7 +158,9 @@ impl Weighter<Key, Value> for Weight {
         let content = match value {
             Value::Coded(bytes) => bytes.len(),
             Value::Known(known) => match &**known {
-                Known::Watched(_, Thing::File(kept)) | Known::Unwatched(kept) => kept.bytes.len(),
+                Known::Watched(_, Thing::File(kept)) | Known::Unwatched(kept, _) => {
+                    kept.bytes.len()
+                }
                 Known::Watched(..) | Known::Large | Known::Untold(_) => 0,
             },
         };

@@ -1,41 +1,70 @@
-//! Which filesystems tell of every change.
+//! Of which files and directories every change is told.
 
 use std::os::fd::AsFd;
 
+use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, ioctl_getflags, statx};
+
 /// Filesystems of this machine alone, whose every change goes through this kernel, by the magic number
-/// of statfs(2): ext2 to ext4, XFS, btrfs, tmpfs, ramfs, overlay, F2FS, ZFS, bcachefs, and those that
-/// never change, squashfs and EROFS.
-const LOCAL: [u32; 11] = [
+/// of statfs(2): ext2 to ext4, XFS, btrfs, tmpfs, ramfs, F2FS, bcachefs, and those that never change,
+/// squashfs and EROFS. Of ZFS a dataset can be exchanged as a whole.
+const LOCAL: [u32; 9] = [
     0x0000_ef53,
     0x5846_5342,
     0x9123_683e,
     0x0102_1994,
     0x8584_58f6,
-    0x794c_7630,
     0xf2f5_2010,
-    0x2fc1_2fc1,
     0xca45_1a4e,
     0x7371_7368,
     0xe0f5_e1e2,
 ];
 
-/// Whether every change of what lies on the filesystem of this file or directory makes an event. On a
-/// network's or a program's (FUSE) others change it, too.
+/// The overlay of containers: told, but for a file of a lower layer with several names, for which it
+/// forgets who watches it.
+const OVERLAY: u32 = 0x794c_7630;
+
+/// `FS_CASEFOLD_FL`: a directory that takes names for the same which are written differently.
+const CASEFOLD: u32 = 0x4000_0000;
+
+/// Whether every change of a file or a directory makes an event. What lies on a network's filesystem,
+/// or a program's (FUSE), others change, too; what is encrypted by directories changes with its keys.
 pub(super) fn tells_changes(fd: impl AsFd) -> bool {
-    let is_local = |magic: i64| u32::try_from(magic).is_ok_and(|magic| LOCAL.contains(&magic));
-    rustix::fs::fstatfs(fd).is_ok_and(|filesystem| is_local(filesystem.f_type))
+    let Ok(filesystem) = rustix::fs::fstatfs(&fd) else {
+        return false;
+    };
+    let Ok(magic) = u32::try_from(filesystem.f_type) else {
+        return false;
+    };
+    let Ok(status) = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
+        return false;
+    };
+    let is_directory = FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory;
+    let has_one_name = is_directory || status.stx_nlink == 1;
+    let is_local = LOCAL.contains(&magic) || (magic == OVERLAY && has_one_name);
+    is_local && !status.stx_attributes.contains(StatxAttributes::ENCRYPTED)
+}
+
+/// Whether events name what is in an open directory as requests do.
+pub(super) fn tells_names(directory: impl AsFd) -> bool {
+    // A filesystem without such flags has no such directories.
+    let flags = ioctl_getflags(&directory).map_or(0, |flags| flags.bits());
+    flags & CASEFOLD == 0 && tells_changes(directory)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
     fn what_programs_make_up_tells_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let file = std::fs::File::open(directory.path()).unwrap();
+        let file = File::create(directory.path().join("x")).unwrap();
         assert!(tells_changes(file));
-        let status = std::fs::File::open("/proc/self/status").unwrap();
-        assert!(!tells_changes(status));
+        assert!(tells_names(File::open(directory.path()).unwrap()));
+        for path in ["/proc/self/status", "/proc"] {
+            assert!(!tells_changes(File::open(path).unwrap()), "{path}");
+        }
     }
 }

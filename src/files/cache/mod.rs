@@ -12,17 +12,13 @@
 mod directory;
 mod entry;
 mod filesystem;
+mod size;
 mod vacancy;
 mod watch;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
+use arc_swap::{ArcSwapOption, Guard};
 use bytes::Bytes;
 use quick_cache::{
     DefaultHashBuilder,
@@ -35,9 +31,10 @@ use crate::{
     semantics::coding::Coding,
 };
 
-use directory::{Blind, Directory};
+use directory::{Blind, Directory, RETRY};
 pub use entry::Kept;
 use entry::{Key, Known, NameKey, Thing, Value, Weight};
+pub use size::Size;
 pub use vacancy::Vacancy;
 use watch::Watch;
 
@@ -47,7 +44,7 @@ pub struct Look<'c> {
     /// Whether it may wait for a disk.
     pub wait: Wait,
     /// What is known already, as of the beginning of the request ([`Cache::current`]).
-    pub cache: Option<&'c Cache>,
+    pub cache: Option<&'c Arc<Cache>>,
 }
 
 /// What a name leads to, where that is something.
@@ -58,46 +55,19 @@ pub enum Named {
     /// A directory that is known to be there.
     Directory,
     /// Something that was opened, and a place where its content may be kept.
-    Opened(Opened, Option<Vacancy>),
+    Opened(Opened, Option<Box<Vacancy>>),
 }
 
 /// The cache of the process, shared by all threads.
 #[derive(Debug)]
 pub struct Cache {
-    store: Arc<Contents>,
+    /// Absent where nothing is to be kept.
+    store: ArcSwapOption<Contents>,
     /// Absent where the kernel gives none.
     watch: Option<Arc<Watch>>,
-    is_on: AtomicBool,
 }
 
 type Contents = Store<Key, Value, Weight>;
-
-/// `[cache] size`: what is kept in memory at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// A share of the machine's memory.
-    Auto,
-    /// Bytes; none is no cache.
-    Bytes(u64),
-}
-
-impl Size {
-    fn bytes(self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Auto => {
-                let system = rustix::system::sysinfo();
-                let memory = system.totalram.saturating_mul(system.mem_unit.into());
-                (memory / SHARE).clamp(LEAST, MOST)
-            }
-        }
-    }
-}
-
-/// The share of a machine's memory, and its bounds.
-const SHARE: u64 = 32;
-const LEAST: u64 = 4 << 20;
-const MOST: u64 = 128 << 20;
 
 /// What an entry takes on average, as far as that matters to how the store is laid out.
 const AVERAGE: u64 = 8 * 1024;
@@ -120,61 +90,77 @@ impl Look<'_> {
 impl Cache {
     /// An empty cache.
     pub fn new(size: Size) -> Self {
+        let watch = Watch::start().inspect_err(|error| {
+            tracing::warn!(
+                "changes of files are not told ({error}), so every request looks at them: raise \
+                 fs.inotify.max_user_instances"
+            );
+        });
+        let cache = Self {
+            store: ArcSwapOption::empty(),
+            watch: watch.ok().map(Arc::new),
+        };
+        cache.resize(size);
+        cache
+    }
+
+    /// Keeps so much at most from now on. With another size it begins anew.
+    pub fn resize(&self, size: Size) {
         let size = size.bytes();
-        let watch = Watch::start()
-            .map_err(|error| {
-                tracing::warn!(
-                    "changes of files are not told ({error}), so every request looks at them: \
-                     see fs.inotify.max_user_instances"
-                );
-            })
-            .ok();
+        let capacity = self.store().as_ref().map_or(0, |store| store.capacity());
+        if capacity == size {
+            return;
+        }
         let items = usize::try_from(size / AVERAGE).unwrap_or(usize::MAX);
         let hashes = DefaultHashBuilder::default();
-        let store = Store::with(items, size, Weight, hashes, DefaultLifecycle::default());
-        Self {
-            store: Arc::new(store),
-            watch: watch.map(Arc::new),
-            is_on: AtomicBool::new(size > 0),
+        let store = || Store::with(items, size, Weight, hashes, DefaultLifecycle::default());
+        drop(self.store.swap((size > 0).then(store).map(Arc::new)));
+        if let Some(watch) = &self.watch {
+            watch.release();
         }
     }
 
-    /// Keeps so much at most from now on; with a size of none it is not asked.
-    pub fn resize(&self, size: Size) {
-        let size = size.bytes();
-        self.is_on.store(size > 0, Ordering::Relaxed);
-        if self.store.capacity() != size {
-            self.store.set_capacity(size);
-        }
+    fn store(&self) -> Guard<Option<Arc<Contents>>> {
+        self.store.load()
     }
 
     /// The cache with all that has happened until now taken note of, for a request that has begun.
-    pub fn current(&self) -> Option<&Self> {
-        if !self.is_on.load(Ordering::Relaxed) {
-            return None;
-        }
-        if let Some(watch) = &self.watch {
-            watch.refresh();
-        }
-        Some(self)
+    pub fn current(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        self.store().as_ref()?;
+        let is_current = self.watch.as_ref().is_none_or(|watch| watch.refresh());
+        is_current.then_some(self)
     }
 
     fn open(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
         // Both are the same name, and with the slash only a directory.
         let bare = name.strip_suffix(b"/").unwrap_or(name);
-        let is_directory = bare.len() < name.len();
-        let Some(known) = self.known(root, bare) else {
+        let named = self.open_bare(root, bare, wait)?;
+        let is_directory = match &named {
+            Named::Directory => true,
+            Named::Opened(opened, _) => opened.metadata.kind == Kind::Directory,
+            Named::Kept(_) => false,
+        };
+        if bare.len() < name.len() && !is_directory {
+            return Err(OpenError::NotFound);
+        }
+        Ok(named)
+    }
+
+    fn open_bare(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
+        let Some(known) = self.known(root, name) else {
             return self.find(root, name, wait);
         };
         let kept = match &*known {
             Known::Watched(node, thing) if node.is_valid() => match thing {
                 Thing::Directory(_) => return Ok(Named::Directory),
-                Thing::File(kept) if !is_directory => return Ok(Named::Kept(Arc::clone(kept))),
-                Thing::Absent | Thing::File(_) => return Err(OpenError::NotFound),
+                Thing::File(kept) => return Ok(Named::Kept(Arc::clone(kept))),
+                Thing::Absent => return Err(OpenError::NotFound),
             },
-            Known::Watched(..) | Known::Untold(_) => return self.find(root, name, wait),
-            Known::Unwatched(kept) => Some(kept),
+            Known::Unwatched(kept, since) if since.elapsed() < RETRY => Some(kept),
             Known::Large => None,
+            Known::Watched(..) | Known::Unwatched(..) | Known::Untold(_) => {
+                return self.find(root, name, wait);
+            }
         };
         let opened = root.open(name, wait)?;
         match kept {
@@ -182,7 +168,9 @@ impl Cache {
             None if opened.metadata.size > IN_MEMORY => Ok(Named::Opened(opened, None)),
             // It has become something else: the next request finds out what.
             _ => {
-                self.store.remove(&Key::name(root.path(), bare));
+                if let Some(store) = &*self.store() {
+                    store.remove(&Key::name(root.path(), name));
+                }
                 Ok(Named::Opened(opened, None))
             }
         }
@@ -190,51 +178,43 @@ impl Cache {
 
     fn known(&self, root: &Root, name: &[u8]) -> Option<Arc<Known>> {
         let root = root.path();
-        match self.store.get(&NameKey { root, name })? {
+        match self.store().as_ref()?.get(&NameKey { root, name })? {
             Value::Known(known) => Some(known),
             Value::Coded(_) => None,
         }
     }
 
     fn keep(&self, root: &Root, name: &[u8], known: Known) {
-        let value = Value::Known(Arc::new(known));
-        self.store.insert(Key::name(root.path(), name), value);
+        if let Some(store) = &*self.store() {
+            let value = Value::Known(Arc::new(known));
+            store.insert(Key::name(root.path(), name), value);
+        }
     }
 
     /// Looks up a name that nothing is known of, and makes it known.
     fn find(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
-        let bare = name.strip_suffix(b"/").unwrap_or(name);
-        let outcome = match self.directory_of(root, bare, wait) {
-            Ok(directory) => self.look_up(&directory, root, bare, wait),
+        match self.directory_of(root, name, wait) {
+            Ok(directory) => self.look_up(&directory, root, name, wait),
             Err(Blind::Absent(node)) => {
-                self.keep(root, bare, Known::Watched(node, Thing::Absent));
-                return Err(OpenError::NotFound);
-            }
-            Err(Blind::WouldWait) => return Err(OpenError::WouldWait),
-            Err(Blind::Untold) => return self.find_unwatched(root, name, wait),
-        };
-        match outcome? {
-            // With a slash at its end a name is only that of a directory.
-            Named::Opened(opened, _)
-                if bare.len() < name.len() && opened.metadata.kind != Kind::Directory =>
-            {
+                self.keep(root, name, Known::Watched(node, Thing::Absent));
                 Err(OpenError::NotFound)
             }
-            named => Ok(named),
+            Err(Blind::WouldWait) => Err(OpenError::WouldWait),
+            Err(Blind::Untold) => self.find_unwatched(root, name, wait),
         }
     }
 
-    /// Looks up a name in its directory. The name has no slash at its end.
+    /// Looks up a name in its directory.
     fn look_up(
         &self,
-        (parent, number): &Directory,
+        directory: &Directory,
         root: &Root,
         name: &[u8],
         wait: Wait,
     ) -> Result<Named, OpenError> {
-        let watch = parent.watch();
-        let node = watch.node(Some(parent));
-        if watch.name(&node, *number, last(name)).is_err() {
+        let watch = directory.node.watch();
+        let node = watch.node(Some(&directory.node));
+        if watch.name(&node, directory.number, last(name)).is_err() {
             return self.find_unwatched(root, name, wait);
         }
         let opened = match root.open_straight(name, wait) {
@@ -247,18 +227,18 @@ impl Cache {
             Err(OpenError::Outside) => return self.find_unwatched(root, name, wait),
             Err(error) => return Err(error),
         };
-        let is_told = filesystem::tells_changes(&opened.fd);
         match opened.metadata.kind {
             Kind::File if opened.metadata.size > IN_MEMORY => {
                 self.keep(root, name, Known::Large);
                 Ok(Named::Opened(opened, None))
             }
-            Kind::File if is_told => {
+            Kind::File if filesystem::tells_changes(&opened.fd) => {
                 let is_watched = watch.content(&node, &opened.fd).is_ok();
-                let vacancy = self.vacancy(root, name, is_watched.then_some(node));
-                Ok(Named::Opened(opened, Some(vacancy)))
+                let vacancy = self.vacancy(root, name, is_watched.then_some(node), &opened);
+                Ok(Named::Opened(opened, vacancy))
             }
             Kind::Directory => {
+                let is_told = filesystem::tells_names(&opened.fd);
                 let number = is_told.then(|| watch.directory(&node, &opened.fd));
                 let known = match number {
                     Some(Ok(number)) => Known::Watched(node, Thing::Directory(number)),
@@ -274,17 +254,23 @@ impl Cache {
     /// What has to be looked at each time.
     fn find_unwatched(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
         let opened = root.open(name, wait)?;
-        let metadata = &opened.metadata;
-        let is_small = metadata.kind == Kind::File && metadata.size <= IN_MEMORY;
-        // Times of what others change, too, are not to be relied on.
-        let vacancy = is_small && filesystem::tells_changes(&opened.fd);
-        let vacancy = vacancy.then(|| self.vacancy(root, name, None));
+        let vacancy = match opened.metadata.kind {
+            Kind::File if opened.metadata.size > IN_MEMORY => {
+                self.keep(root, name, Known::Large);
+                None
+            }
+            // Times of what others change, too, are not to be relied on.
+            Kind::File if filesystem::tells_changes(&opened.fd) => {
+                self.vacancy(root, name, None, &opened)
+            }
+            _ => None,
+        };
         Ok(Named::Opened(opened, vacancy))
     }
 
     /// A coding of a kept file.
     pub(super) fn coded(&self, kept: &Kept, coding: Coding) -> Option<Bytes> {
-        match self.store.get(&Key::coding(kept, coding))? {
+        match self.store().as_ref()?.get(&Key::coding(kept, coding))? {
             Value::Coded(bytes) => Some(bytes),
             Value::Known(_) => None,
         }
@@ -292,8 +278,9 @@ impl Cache {
 
     /// Keeps a coding of a kept file.
     pub(super) fn keep_coded(&self, kept: &Kept, coding: Coding, bytes: Bytes) {
-        let key = Key::coding(kept, coding);
-        self.store.insert(key, Value::Coded(bytes));
+        if let Some(store) = &*self.store() {
+            store.insert(Key::coding(kept, coding), Value::Coded(bytes));
+        }
     }
 }
 

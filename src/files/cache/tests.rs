@@ -5,6 +5,9 @@ use std::{
     io::Write,
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -15,7 +18,7 @@ use crate::files::{Source, content::Content};
 struct Site {
     directory: TempDir,
     root: Root,
-    cache: Cache,
+    cache: Arc<Cache>,
 }
 
 impl Site {
@@ -25,7 +28,7 @@ impl Site {
         fs::create_dir_all(directory.path().join("root/d")).unwrap();
         fs::write(directory.path().join("root/d/x"), "one").unwrap();
         let root = Root::new(directory.path().join("root"));
-        let cache = Cache::new(size);
+        let cache = Arc::new(Cache::new(size));
         Self {
             directory,
             root,
@@ -75,7 +78,8 @@ impl Site {
         content
     }
 
-    fn watched(&self) -> usize {
+    /// How many directories and files are watched, and for how many names.
+    fn watched(&self) -> (usize, usize) {
         self.cache.watch.as_ref().unwrap().count()
     }
 }
@@ -329,13 +333,56 @@ fn the_budget_holds_and_watches_go_with_what_they_are_for() {
             Some(&content)
         );
         site.ask(&format!("{directory}/absent"));
-        assert!(site.cache.store.weight() <= 1 << 20);
+        assert!(site.cache.store().as_ref().unwrap().weight() <= 1 << 20);
     }
-    // Of 400 files and 400 directories.
-    let watched = site.watched();
-    assert!(watched < 600, "{watched}");
+    // Of 400 files, 400 directories, and three names for each. An entry takes a KiB at least.
+    let (watched, names) = site.watched();
+    assert!(watched < 600 && names <= 1_024, "{watched}, {names}");
+    for number in 0..5_000 {
+        assert_eq!(site.ask(&format!("absent-{number}")).0, None);
+    }
+    let (_, names) = site.watched();
+    assert!(names <= 1_024, "{names}");
     site.cache.resize(Size::Bytes(0));
     assert!(site.cache.current().is_none());
-    let watched = site.watched();
-    assert!(watched < 20, "{watched}");
+    assert_eq!(site.watched(), (0, 0));
 }
+
+#[test]
+fn what_many_threads_are_told_is_never_older_than_their_question() {
+    let site = Arc::new(Site::new(Size::Auto));
+    let counter = Arc::new(AtomicU64::new(0));
+    let known = Arc::new(AtomicU64::new(0));
+    let begun = Instant::now();
+    fs::write(site.path("d/x"), "0").unwrap();
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (site, counter) = (Arc::clone(&site), Arc::clone(&counter));
+            let known = Arc::clone(&known);
+            thread::spawn(move || {
+                while counter.load(Ordering::SeqCst) < ROUNDS {
+                    let before = counter.load(Ordering::SeqCst);
+                    let (content, is_known) = site.ask("d/x");
+                    let told: u64 = content.unwrap().parse().unwrap();
+                    assert!(told >= before, "{told} after {before}");
+                    known.fetch_add(u64::from(is_known), Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for round in 1..=ROUNDS {
+        replace(&site.path("d/x"), &round.to_string());
+        counter.store(round, Ordering::SeqCst);
+        // Now and then it is in memory when it is replaced.
+        let before = known.load(Ordering::SeqCst);
+        while round % 20 == 1 && known.load(Ordering::SeqCst) == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is kept");
+            thread::yield_now();
+        }
+    }
+    for reader in readers {
+        reader.join().unwrap();
+    }
+}
+
+const ROUNDS: u64 = 1_000;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::{
         },
         content::state,
     },
-    fs::{Metadata, Root},
+    fs::{Metadata, Opened, Root},
     semantics::validator::EntityTag,
 };
 
@@ -31,31 +31,45 @@ pub struct Vacancy {
     key: Key,
     /// Absent where changes of the file are not told.
     node: Option<Arc<Node>>,
+    /// Of the file when it was opened, and not watched yet.
+    metadata: Metadata,
 }
 
 impl Cache {
     /// A place for a file that is open.
-    pub(super) fn vacancy(&self, root: &Root, name: &[u8], node: Option<Arc<Node>>) -> Vacancy {
-        Vacancy {
-            store: Arc::clone(&self.store),
+    pub(super) fn vacancy(
+        &self,
+        root: &Root,
+        name: &[u8],
+        node: Option<Arc<Node>>,
+        opened: &Opened,
+    ) -> Option<Box<Vacancy>> {
+        Some(Box::new(Vacancy {
+            store: Arc::clone(self.store().as_ref()?),
             key: Key::name(root.path(), name),
             node,
-        }
+            metadata: opened.metadata,
+        }))
     }
 }
 
 impl Vacancy {
-    /// Keeps what was read, unless something has happened to the file since the place was taken.
+    /// Keeps what was read by `now`, unless something has happened to the file since it was opened.
     pub(in crate::files) fn keep(
         self,
         metadata: Metadata,
-        tag: EntityTag,
-        bytes: Bytes,
+        (tag, bytes): (EntityTag, Bytes),
+        now: SystemTime,
     ) -> Option<Arc<Kept>> {
         let kept = Kept::new(metadata, tag, bytes);
+        if !kept.is_of(&self.metadata) {
+            return None;
+        }
         let known = match self.node {
             Some(node) if node.is_valid() => Known::Watched(node, Thing::File(Arc::clone(&kept))),
-            None if tells_next_change(&metadata) => Known::Unwatched(Arc::clone(&kept)),
+            None if tells_next_change(&metadata, now) => {
+                Known::Unwatched(Arc::clone(&kept), Instant::now())
+            }
             _ => return None,
         };
         self.store.insert(self.key, Value::Known(Arc::new(known)));
@@ -64,8 +78,7 @@ impl Vacancy {
 }
 
 /// Whether the next change of a file will show in its times.
-fn tells_next_change(metadata: &Metadata) -> bool {
-    let now = SystemTime::now();
+fn tells_next_change(metadata: &Metadata, now: SystemTime) -> bool {
     let state = state(metadata);
     let has_fractions = metadata.changed.1 != 0;
     let is_old = || state.age(now).is_some_and(|age| age > WHOLE_SECONDS);

@@ -5,10 +5,12 @@
 //! with what is there: [`Watch::refresh`] is that look, one `poll` for a whole request.
 //!
 //! A directory is watched for its names, a file for its content: writes through another name of a
-//! file (a hard link) tell the file, not the directory that it was found in. What the queue does
-//! not tell is said in `filesystem`, and a mount is told by the table of mounts.
+//! file (a hard link) tell the file, not the directory that it was found in. Mounts are told by their
+//! table. What nobody tells is said in `filesystem`; and writes through a mapping or by `io_submit(2)`
+//! are told only when the file is closed.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -33,10 +35,10 @@ const NAMES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// What changes a file: a write, its end (which is all that tells of writes through a mapping),
-/// a change of its metadata or of the names it has.
+/// What changes a file: a write, the end of writing, a change of its metadata or of its names.
 const CONTENT: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
@@ -57,7 +59,8 @@ pub(super) struct Watch {
     table: Mutex<Table>,
     /// What nodes have watched that are gone.
     released: Mutex<Vec<Use>>,
-    has_warned: AtomicBool,
+    has_overflowed: AtomicBool,
+    is_used_up: AtomicBool,
 }
 
 /// What is watched, by the kernel's number for it.
@@ -69,9 +72,17 @@ struct Table(HashMap<i32, Watched>);
 struct Watched {
     uses: usize,
     /// Who depends on it itself.
-    own: Vec<Weak<Node>>,
+    own: Dependents,
     /// Who depends on a name in it.
-    names: HashMap<Box<[u8]>, Vec<Weak<Node>>>,
+    names: HashMap<Box<[u8]>, Dependents>,
+}
+
+/// Nodes, of which some may be gone.
+#[derive(Debug, Default)]
+struct Dependents {
+    nodes: Vec<Weak<Node>>,
+    /// How many are not released.
+    uses: usize,
 }
 
 /// A watch, and the name in the directory if it is about one.
@@ -101,33 +112,37 @@ impl Watch {
             epoch: AtomicU64::new(0),
             table: Mutex::default(),
             released: Mutex::default(),
-            has_warned: AtomicBool::new(false),
+            has_overflowed: AtomicBool::new(false),
+            is_used_up: AtomicBool::new(false),
         })
     }
 
-    /// Whatever happened before this call shows in [`Node::is_valid`] after it.
-    pub fn refresh(&self) {
-        let waiting = MOUNTS.with(|mounts| {
-            let queue = PollFd::new(&self.queue, PollFlags::IN);
-            // Without the table nothing is watched.
-            let Some(mounts) = mounts.get(self) else {
-                return PollFlags::empty();
-            };
-            let mut sources = [queue, PollFd::new(mounts, PollFlags::PRI)];
-            if poll(&mut sources, Some(&Timespec::default())).is_err() {
-                // As if something had happened.
-                self.begin_anew();
-            }
-            if !sources[1].revents().is_empty() {
-                self.begin_anew();
-            }
-            sources[0].revents()
-        });
-        if !waiting.is_empty() {
+    /// Whatever happened before this call shows in [`Node::is_valid`] after it. Answers whether that
+    /// could be found out.
+    pub fn refresh(&self) -> bool {
+        MOUNTS.with(|mounts| match mounts.get(self) {
+            Some(mounts) => self.look(mounts),
+            None => false,
+        })
+    }
+
+    fn look(&self, mounts: &OwnedFd) -> bool {
+        let mut sources = [
+            PollFd::new(&self.queue, PollFlags::IN),
+            PollFd::new(mounts, PollFlags::PRI),
+        ];
+        if poll(&mut sources, Some(&Timespec::default())).is_err() {
+            return false;
+        }
+        if !sources[1].revents().is_empty() {
+            self.begin_anew();
+        }
+        if !sources[0].revents().is_empty() {
             self.drain();
         } else if self.is_draining.load(Ordering::Acquire) {
             drop(self.table());
         }
+        true
     }
 
     /// Forgets all that was looked at.
@@ -135,35 +150,41 @@ impl Watch {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes the events that are in the queue.
+    /// Acts on the events that are in the queue.
     fn drain(&self) {
         let mut table = self.table();
         self.is_draining.store(true, Ordering::Release);
+        let is_lost = self.take_events(&mut table);
+        if is_lost {
+            self.begin_anew();
+        }
+        self.is_draining.store(false, Ordering::Release);
+        drop(table);
+        if is_lost && !self.has_overflowed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "so many files change at once that the cache of files begins anew; if that is so often, \
+                 raise fs.inotify.max_queued_events"
+            );
+        }
+    }
+
+    /// Answers whether events were lost.
+    fn take_events(&self, table: &mut Table) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(&self.queue, &mut buffer);
-        for count in 0.. {
+        for _ in 0..EVENTS {
             match events.next() {
-                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    self.begin_anew();
-                    self.warn("the queue of inotify is too short for the changes of files that are made (fs.inotify.max_queued_events)");
-                }
+                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => return true,
                 Ok(event) => {
                     let name = event.file_name().map(std::ffi::CStr::to_bytes);
                     table.apply(event.wd(), event.events(), name);
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return false,
                 Err(Errno::INTR) => {}
-                Err(_) => {
-                    self.begin_anew();
-                    break;
-                }
-            }
-            if count == EVENTS {
-                self.begin_anew();
-                break;
+                Err(_) => return true,
             }
         }
-        self.is_draining.store(false, Ordering::Release);
+        true
     }
 
     /// A node for what is about to be looked up, in a directory if that was looked up, too.
@@ -190,34 +211,46 @@ impl Watch {
     /// Has the node depend on a name in a watched directory. To be called before the name is looked
     /// up there. Fails where the directory is not watched any more.
     pub fn name(&self, node: &Arc<Node>, directory: i32, name: &[u8]) -> Result<(), Errno> {
-        let name = folded(name);
         let mut table = self.table();
+        self.release_from(&mut table);
         let watched = table.0.get_mut(&directory).ok_or(Errno::NOENT)?;
         watched.uses += 1;
-        let dependents = watched.names.entry(name.clone()).or_default();
-        dependents.push(Arc::downgrade(node));
-        node.note(directory, Some(name));
+        watched.names.entry(name.into()).or_default().add(node);
+        node.note(directory, Some(name.into()));
         Ok(())
     }
 
     fn watch(&self, node: &Arc<Node>, fd: impl AsFd, what: WatchFlags) -> Result<i32, Errno> {
         let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+        let outcome = self.add(node, &path, what);
+        if matches!(outcome, Err(Errno::NOSPC | Errno::NOMEM))
+            && !self.is_used_up.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "no more files can be watched, so some are looked at with each request: raise \
+                 fs.inotify.max_user_watches"
+            );
+        }
+        outcome
+    }
+
+    fn add(&self, node: &Arc<Node>, path: &str, what: WatchFlags) -> Result<i32, Errno> {
         let mut table = self.table();
-        self.release(&mut table);
-        let number = inotify::add_watch(&self.queue, path, what).inspect_err(|error| {
-            if matches!(*error, Errno::NOSPC | Errno::NOMEM) {
-                self.warn("no more files can be watched (fs.inotify.max_user_watches)");
-            }
-        })?;
+        self.release_from(&mut table);
+        let number = inotify::add_watch(&self.queue, path, what)?;
         let watched = table.0.entry(number).or_default();
         watched.uses += 1;
-        watched.own.push(Arc::downgrade(node));
+        watched.own.add(node);
         node.note(number, None);
         Ok(number)
     }
 
     /// Ends the watches that nobody needs any more.
-    fn release(&self, table: &mut Table) {
+    pub fn release(&self) {
+        self.release_from(&mut self.table());
+    }
+
+    fn release_from(&self, table: &mut Table) {
         let released = std::mem::take(&mut *lock(&self.released));
         for used in released {
             if table.release(&used) {
@@ -231,18 +264,12 @@ impl Watch {
         lock(&self.table)
     }
 
-    fn warn(&self, what: &str) {
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!("files are looked at with each request now and then: {what}");
-        }
-    }
-
-    /// How many directories and files are watched.
+    /// How many directories and files are watched, and for how many names.
     #[cfg(test)]
-    pub fn count(&self) -> usize {
-        let mut table = self.table();
-        self.release(&mut table);
-        table.0.len()
+    pub fn count(&self) -> (usize, usize) {
+        let table = self.table();
+        let names = table.0.values().map(|watched| watched.names.len());
+        (table.0.len(), names.sum())
     }
 }
 
@@ -252,13 +279,13 @@ impl Table {
             return;
         };
         let dependents = match name {
-            Some(name) => watched.names.get(&folded(name)),
+            Some(name) => watched.names.get(name),
             None => Some(&watched.own),
         };
-        touch(dependents.into_iter().flatten());
+        dependents.into_iter().for_each(Dependents::touch);
         // The kernel has ended the watch.
         if what.contains(ReadFlags::IGNORED) {
-            touch(watched.names.values().flatten());
+            watched.names.values().for_each(Dependents::touch);
             self.0.remove(&number);
         }
     }
@@ -268,13 +295,12 @@ impl Table {
         let Some(watched) = self.0.get_mut(&used.number) else {
             return false;
         };
-        let is_alive = |node: &Weak<Node>| node.strong_count() > 0;
         match &used.name {
-            None => watched.own.retain(is_alive),
+            None => watched.own.release(),
             Some(name) => {
                 if let Some(dependents) = watched.names.get_mut(name) {
-                    dependents.retain(is_alive);
-                    if dependents.is_empty() {
+                    dependents.release();
+                    if dependents.uses == 0 {
                         watched.names.remove(name);
                     }
                 }
@@ -289,19 +315,26 @@ impl Table {
     }
 }
 
-/// Something has happened to what these depend on.
-fn touch<'n>(nodes: impl Iterator<Item = &'n Weak<Node>>) {
-    for node in nodes {
-        if let Some(node) = node.upgrade() {
+impl Dependents {
+    fn add(&mut self, node: &Arc<Node>) {
+        self.uses += 1;
+        self.nodes.push(Arc::downgrade(node));
+    }
+
+    /// One of them is gone. They are looked through only when that is so of most.
+    fn release(&mut self) {
+        self.uses -= 1;
+        if self.nodes.len() > 2 * self.uses {
+            self.nodes.retain(|node| node.strong_count() > 0);
+        }
+    }
+
+    /// Something has happened to what these depend on.
+    fn touch(&self) {
+        for node in self.nodes.iter().filter_map(Weak::upgrade) {
             node.is_untouched.store(false, Ordering::Release);
         }
     }
-}
-
-/// Names that a directory may take for the same, where it does not tell large letters from small
-/// ones, are one.
-fn folded(name: &[u8]) -> Box<[u8]> {
-    name.to_ascii_lowercase().into()
 }
 
 impl Node {
@@ -342,20 +375,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The table of mounts, which tells each descriptor of it once that it has changed.
-struct Mounts(std::cell::OnceCell<Option<OwnedFd>>);
+struct Mounts(OnceCell<OwnedFd>);
 
 thread_local! {
-    static MOUNTS: Mounts = const { Mounts(std::cell::OnceCell::new()) };
+    static MOUNTS: Mounts = const { Mounts(OnceCell::new()) };
 }
 
 impl Mounts {
     fn get(&self, watch: &Watch) -> Option<&OwnedFd> {
-        let open = || {
-            // What was changed before nobody has told to this thread.
-            watch.begin_anew();
+        if self.0.get().is_none() {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok()
-        };
-        self.0.get_or_init(open).as_ref()
+            let mounts = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok()?;
+            // What has changed before, nobody has told to this thread.
+            watch.begin_anew();
+            let _ = self.0.set(mounts);
+        }
+        self.0.get()
     }
 }
