@@ -18,9 +18,6 @@ const SHOWN_VALUE: usize = 160;
 /// So many other paths with the same change are named.
 const SHOWN_PATHS: usize = 3;
 
-/// The table and the key that are looked at only when the server is started.
-const AT_START: (&str, &str) = ("server", "workers");
-
 /// What a configuration comes to, as far as people see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Values {
@@ -242,9 +239,6 @@ impl fmt::Display for Change {
             if self.also.len() > SHOWN_PATHS {
                 write!(out, " and {} more", self.also.len() - SHOWN_PATHS)?;
             }
-        }
-        if (&*self.table, &*self.key) == AT_START {
-            out.write_str(" (when the server is started again)")?;
         }
         Ok(())
     }

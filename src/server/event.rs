@@ -22,8 +22,8 @@ pub enum Event {
     Changed,
     /// Somebody asks over the control socket.
     Asked(Asked),
-    /// A worker has ended, on its own accord or by a panic.
-    WorkerEnded,
+    /// The worker with this number has ended, on its own accord or by a panic.
+    WorkerEnded(usize),
 }
 
 /// Turns signals into events from now on, on a thread of its own.

@@ -17,6 +17,7 @@ mod refusal;
 mod reload;
 mod watch;
 mod worker;
+mod workers;
 
 use std::{
     io,
@@ -50,7 +51,8 @@ use launcher::LauncherChild;
 use listeners::Listeners;
 use logs::Logs;
 use watch::Watch;
-use worker::{Counters, Worker};
+use worker::Counters;
+use workers::Workers;
 
 /// How long requests in flight may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(30);
@@ -95,7 +97,7 @@ pub struct Server {
     /// Ends with the server.
     launcher: Option<LauncherChild>,
     listeners: Listeners,
-    workers: Vec<Worker>,
+    workers: Workers,
     watch: Watch,
     logs: Logs,
     /// Until the server stops.
@@ -122,8 +124,8 @@ impl Server {
             kept.map_err(StartError::system("watching the launcher"))?;
         }
         let control = start.control.and_then(|path| control(path, &sender));
-        let count = worker_count(&start.snapshot);
         let cache = Arc::new(Cache::new(start.snapshot.cache));
+        let count = start.snapshot.workers;
         let current = Current::new(Arc::new(start.snapshot));
         let service = Service {
             gateway: start.gateway.clone(),
@@ -131,10 +133,9 @@ impl Server {
             sink: start.logs.sink.clone(),
         };
         let counters = Counters::new(descriptors::connections());
-        let workers = start_workers(count, &current, &service, (&counters, &sender))?;
-        for worker in &workers {
-            worker.listen(listeners.current());
-        }
+        let mut workers = Workers::new(current.clone(), service, counters, sender);
+        let prepared = workers.prepare(count)?;
+        workers.put(prepared, listeners.current());
         Ok(Self {
             source: start.source,
             values: start.values,
@@ -169,25 +170,19 @@ impl Server {
         }
         // The name of a Unix socket goes before those who have found it are accepted.
         self.listeners.put(Vec::new());
-        for worker in &self.workers {
-            worker.drain(GRACE);
-        }
-        // One that was lost has told its end already.
-        self.finish(self.workers.len() - usize::from(outcome.is_err()));
-        for worker in self.workers {
-            worker.join();
-        }
+        self.workers.drain(GRACE);
+        self.finish();
         outcome
     }
 
-    /// Waits until so many workers have ended by themselves, or for another signal to stop.
-    fn finish(&self, mut running: usize) {
-        while running > 0 {
+    /// Waits until all workers have ended by themselves, or for another signal to stop.
+    fn finish(&mut self) {
+        while !self.workers.have_ended() {
             match self.events.recv() {
-                Ok(Event::WorkerEnded) => running -= 1,
+                Ok(Event::WorkerEnded(number)) => drop(self.workers.ended(number)),
                 Ok(Event::Stop) => {
                     tracing::warn!("told to stop again: requests in flight are cut off");
-                    self.workers.iter().for_each(Worker::end);
+                    self.workers.end();
                 }
                 Ok(Event::ReopenLogs) => self.logs.reopen(),
                 // Who asks something is told, by the end of its channel, that the server stops.
@@ -210,7 +205,12 @@ impl Server {
                     tracing::info!("stopping: requests in flight finish; another signal ends them");
                     return Ok(());
                 }
-                Ok(Event::WorkerEnded) | Err(_) => return Err(WorkerLost),
+                Ok(Event::WorkerEnded(number)) => {
+                    if self.workers.ended(number) {
+                        return Err(WorkerLost);
+                    }
+                }
+                Err(_) => return Err(WorkerLost),
             }
         }
     }
@@ -224,18 +224,23 @@ impl Server {
 
     fn reload(&mut self) -> Answer {
         systemd::notify::reloading();
-        match reload::reload(&self.source, &self.listeners, &self.gateway, &self.current) {
+        let outcome = reload::reload(
+            &self.source,
+            (&self.listeners, &mut self.workers),
+            &self.gateway,
+            &self.current,
+        );
+        match outcome {
             Ok(reloaded) => {
                 let changes = compare(&self.values, &reloaded.values);
                 self.values = reloaded.values;
-                self.listeners.put(reloaded.listeners);
+                let prepared = reloaded.prepared;
+                self.listeners.put(prepared.listeners);
                 self.cache.resize(self.current.snapshot().cache);
-                for worker in &self.workers {
-                    worker.listen(self.listeners.current());
-                }
+                self.workers.put(prepared.workers, self.listeners.current());
                 self.watch.follow(reloaded.seen);
                 let snapshot = self.current.snapshot();
-                self.logs.change(&snapshot.log, reloaded.records);
+                self.logs.change(&snapshot.log, prepared.records);
                 outcome::log(&changes, &reloaded.report);
                 systemd::notify::ready(&self.status());
                 outcome::answer(&changes, &reloaded.report, outcome::UNCHANGED)
@@ -273,29 +278,4 @@ fn control(path: PathBuf, events: &Sender<Event>) -> Option<Control> {
         );
     };
     Control::start(path, events).map_err(refused).ok()
-}
-
-fn start_workers(
-    count: usize,
-    current: &Current,
-    service: &Service,
-    (counters, events): (&Arc<Counters>, &Sender<Event>),
-) -> Result<Vec<Worker>, StartError> {
-    (1..=count)
-        .map(|number| {
-            Worker::start(
-                number,
-                current.clone(),
-                service.clone(),
-                Arc::clone(counters),
-                events.clone(),
-            )
-        })
-        .collect()
-}
-
-/// A worker for each processor, unless the configuration says otherwise.
-fn worker_count(snapshot: &Snapshot) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    snapshot.workers.unwrap_or_else(processors)
 }

@@ -8,23 +8,39 @@ use crate::{
     cgi::Gateway,
     config::{self, Report, Seen, compare::Values},
     records::writer::Target,
-    server::{current::Current, error::StartError, listener::Listener, listeners::Listeners, logs},
+    server::{
+        current::Current,
+        error::StartError,
+        listener::Listener,
+        listeners::Listeners,
+        logs,
+        workers::{self, Workers},
+    },
     site::Snapshot,
 };
 
 /// What a successful reload changed.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The listeners of the new configuration.
-    pub listeners: Vec<Arc<Listener>>,
-    /// Where records go.
-    pub records: Target,
+    /// What is to be put in the place of what there is.
+    pub prepared: Prepared,
     /// What to watch.
     pub seen: Vec<Seen>,
     /// Warnings.
     pub report: Report,
     /// What is in force now.
     pub values: Values,
+}
+
+/// What the new configuration needs of the operating system.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its listeners.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Its workers.
+    pub workers: workers::Prepared,
+    /// Where records go.
+    pub records: Target,
 }
 
 /// Why the old configuration stays.
@@ -50,7 +66,7 @@ fn lines(report: &Report) -> String {
 /// Reads the configuration again and puts it in force.
 pub fn reload(
     source: &config::Source,
-    running: &Listeners,
+    running: (&Listeners, &mut Workers),
     gateway: &Gateway,
     current: &Current,
 ) -> Result<Reloaded, (ReloadError, Vec<Seen>)> {
@@ -59,13 +75,12 @@ pub fn reload(
         return Err((ReloadError::Configuration(loaded.report), loaded.seen));
     };
     match prepare(&snapshot, running, gateway) {
-        Ok((listeners, records)) => {
+        Ok(prepared) => {
             // From here on nothing can fail.
             snapshot.succeed(&current.snapshot());
             current.swap(Arc::new(snapshot));
             Ok(Reloaded {
-                listeners,
-                records,
+                prepared,
                 seen: loaded.seen,
                 report: loaded.report,
                 values: loaded.values,
@@ -77,12 +92,15 @@ pub fn reload(
 
 fn prepare(
     snapshot: &Snapshot,
-    running: &Listeners,
+    (listeners, workers): (&Listeners, &mut Workers),
     gateway: &Gateway,
-) -> Result<(Vec<Arc<Listener>>, Target), ReloadError> {
-    let listeners = running.prepare(&snapshot.listen)?;
-    let records = logs::open(&snapshot.log)?;
+) -> Result<Prepared, ReloadError> {
+    let prepared = Prepared {
+        listeners: listeners.prepare(&snapshot.listen)?,
+        workers: workers.prepare(snapshot.workers)?,
+        records: logs::open(&snapshot.log)?,
+    };
     // Last, for it does not go back.
     gateway.reload().map_err(ReloadError::Launcher)?;
-    Ok((listeners, records))
+    Ok(prepared)
 }

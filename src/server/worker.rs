@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::Sender,
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -45,6 +44,9 @@ const HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// How often a worker that is to end looks whether all its work is done.
 const NEXT_LOOK: Duration = Duration::from_millis(5);
+
+/// The same for one that retires, which nobody waits for.
+const RARE_LOOK: Duration = Duration::from_secs(1);
 
 /// So many connections over the limit are kept for a moment: a part of the reserve of descriptors.
 const TURNED_AWAY: usize = 64;
@@ -85,6 +87,8 @@ impl Counters {
 enum Command {
     /// Accept from exactly these.
     Listen(Vec<Arc<Listener>>),
+    /// Accept no more, and end with the last connection.
+    Retire,
     /// Accept no more; finish what was begun, for so long at most, and end.
     Drain(Duration),
     /// End at once.
@@ -94,8 +98,9 @@ enum Command {
 /// The server's handle of a worker.
 #[derive(Debug)]
 pub struct Worker {
+    /// What no other worker of the process has.
+    pub number: usize,
     commands: mpsc::UnboundedSender<Command>,
-    thread: JoinHandle<()>,
 }
 
 /// What the connections of one worker share.
@@ -114,7 +119,7 @@ pub struct Shared {
 }
 
 impl Worker {
-    /// Starts a worker that listens to nothing yet.
+    /// Starts a worker that listens to nothing yet. It ends when it is dropped.
     pub fn start(
         number: usize,
         current: Current,
@@ -123,11 +128,11 @@ impl Worker {
         events: Sender<Event>,
     ) -> Result<Self, StartError> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
                 // Told when the thread ends, also by a panic outside of a connection's task.
-                let _ended = Ended(events);
+                let _ended = Ended { number, events };
                 let shared = Shared {
                     current,
                     service,
@@ -140,12 +145,17 @@ impl Worker {
                 }
             })
             .map_err(StartError::system("starting a worker thread"))?;
-        Ok(Self { commands, thread })
+        Ok(Self { number, commands })
     }
 
     /// Accepts from exactly these listeners from now on.
     pub fn listen(&self, listeners: &[Arc<Listener>]) {
         let _ = self.commands.send(Command::Listen(listeners.to_vec()));
+    }
+
+    /// Accepts no more, and ends with its last connection.
+    pub fn retire(&self) {
+        let _ = self.commands.send(Command::Retire);
     }
 
     /// Accepts no more, and lets what was begun finish within `grace`.
@@ -157,19 +167,16 @@ impl Worker {
     pub fn end(&self) {
         let _ = self.commands.send(Command::End);
     }
-
-    /// Waits until the worker has ended.
-    pub fn join(self) {
-        // A panic has been reported by the panic hook.
-        let _ = self.thread.join();
-    }
 }
 
-struct Ended(Sender<Event>);
+struct Ended {
+    number: usize,
+    events: Sender<Event>,
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.send(Event::WorkerEnded);
+        let _ = self.events.send(Event::WorkerEnded(self.number));
     }
 }
 
@@ -186,15 +193,24 @@ fn run(shared: Rc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> io::Re
 /// Follows the server's commands until it says to drain, or is gone.
 async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut accepting: Accepting = HashMap::new();
-    while let Some(command) = commands.recv().await {
+    let mut is_retiring = false;
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            () = finished(RARE_LOOK), if is_retiring => None,
+        };
         match command {
-            Command::Listen(listeners) => listen(&shared, &mut accepting, &listeners),
-            Command::Drain(grace) => {
+            Some(Command::Listen(listeners)) => listen(&shared, &mut accepting, &listeners),
+            Some(Command::Retire) => {
+                accepting.clear();
+                is_retiring = true;
+            }
+            Some(Command::Drain(grace)) => {
                 shared.draining.set(true);
                 shared.drain.notify_waiters();
                 drop(accepting);
                 tokio::select! {
-                    () = finished() => {}
+                    () = finished(NEXT_LOOK) => {}
                     () = sleep(grace) => tracing::warn!(
                         "what is not finished {} s after the stop is cut off", grace.as_secs()
                     ),
@@ -202,17 +218,17 @@ async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
                 }
                 return;
             }
-            Command::End => return,
+            Some(Command::End) | None => return,
         }
     }
 }
 
 /// Waits until nothing is left to do: no connection is open and no script is attended to, which may go
 /// on when its client has its answer. No task of a worker goes on for ever.
-async fn finished() {
+async fn finished(next_look: Duration) {
     let runtime = Handle::current();
     while runtime.metrics().num_alive_tasks() > 0 {
-        sleep(NEXT_LOOK).await;
+        sleep(next_look).await;
     }
 }
 

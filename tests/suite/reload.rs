@@ -350,14 +350,38 @@ fn limits_of_time_hold_from_the_next_request_on_for_open_connections_too() {
 }
 
 #[test]
-fn what_takes_effect_at_the_next_start_only_is_told() {
-    let server =
-        site().configured("server.workers = 1\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
-    server
-        .site()
-        .config("server.workers = 2\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
-    server.signal(Signal::HUP);
-    server.logged(&["when the server is started again"]);
+fn workers_come_and_go_and_open_connections_live_on() {
+    let with_workers = |count: usize| {
+        format!("server.workers = {count}\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n")
+    };
+    let server = site().configured(&with_workers(1));
+    let threads = |server: &Server| {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("worker-")).count()
+    };
+    let ask = "GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut connections = Vec::new();
+    for (round, count) in [3, 1, 2].into_iter().enumerate() {
+        server.site().config(&with_workers(count));
+        server.signal(Signal::HUP);
+        server.logged_times(round + 1, "configuration reloaded: 1 change");
+        connections.extend([(); 8].map(|()| server.connect()));
+        for connection in &mut connections {
+            assert_eq!(connection.send(ask).response().text(), "x");
+        }
+    }
+    drop(connections);
+    let begun = std::time::Instant::now();
+    while threads(&server) != 2 {
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "{} workers",
+            threads(&server)
+        );
+        std::thread::yield_now();
+    }
 }
 
 fn with_limits(limits: &str) -> String {

@@ -122,14 +122,6 @@ fn restrictions_of_one_path_are_compared_together() {
 }
 
 #[test]
-fn what_holds_only_after_a_start_is_told_as_such() {
-    assert_eq!(
-        told("server.workers = 1", "server.workers = 2"),
-        ["server: workers 1 -> 2 (when the server is started again)"]
-    );
-}
-
-#[test]
 fn a_file_that_says_something_else_is_told() {
     let contents = |users, old| Values {
         contents: BTreeMap::from([("/users".into(), users), (old, 1)]),

@@ -1,0 +1,120 @@
+//! All workers, over one configuration after the other.
+//!
+//! More are started beside those there are before a configuration is in force, and surplus ones retire
+//! after it: they accept nothing any more, and end with their last connection.
+
+use std::{
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
+};
+
+use crate::{
+    server::{
+        current::Current,
+        error::StartError,
+        event::Event,
+        listener::Listener,
+        worker::{Counters, Worker},
+    },
+    service::Service,
+};
+
+/// The workers of the process.
+#[derive(Debug)]
+pub struct Workers {
+    current: Current,
+    service: Service,
+    counters: Arc<Counters>,
+    events: Sender<Event>,
+    /// Those that accept connections.
+    accepting: Vec<Worker>,
+    /// Those that have only connections to finish.
+    retiring: Vec<Worker>,
+    /// How many there have ever been.
+    started: usize,
+}
+
+/// Workers that are not needed before a configuration is in force.
+#[derive(Debug)]
+pub struct Prepared {
+    more: Vec<Worker>,
+    count: usize,
+}
+
+impl Workers {
+    /// None yet.
+    pub fn new(
+        current: Current,
+        service: Service,
+        counters: Arc<Counters>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self {
+            current,
+            service,
+            counters,
+            events,
+            accepting: Vec::new(),
+            retiring: Vec::new(),
+            started: 0,
+        }
+    }
+
+    /// Starts what is wanting to so many, none being one for each processor. Dropped, they end again.
+    pub fn prepare(&mut self, count: Option<usize>) -> Result<Prepared, StartError> {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let count = count.unwrap_or_else(processors);
+        let mut more = Vec::new();
+        while self.accepting.len() + more.len() < count {
+            self.started += 1;
+            more.push(Worker::start(
+                self.started,
+                self.current.clone(),
+                self.service.clone(),
+                Arc::clone(&self.counters),
+                self.events.clone(),
+            )?);
+        }
+        Ok(Prepared { more, count })
+    }
+
+    /// Has so many as were prepared for accept from exactly these listeners.
+    pub fn put(&mut self, prepared: Prepared, listeners: &[Arc<Listener>]) {
+        self.accepting.extend(prepared.more);
+        for surplus in self.accepting.drain(prepared.count..) {
+            surplus.retire();
+            self.retiring.push(surplus);
+        }
+        for worker in &self.accepting {
+            worker.listen(listeners);
+        }
+    }
+
+    /// Has all of them finish within `grace`.
+    pub fn drain(&self, grace: Duration) {
+        self.all().for_each(|worker| worker.drain(grace));
+    }
+
+    /// Has all of them end at once.
+    pub fn end(&self) {
+        self.all().for_each(Worker::end);
+    }
+
+    /// A worker has ended. Answers whether it was one that accepted connections.
+    pub fn ended(&mut self, number: usize) -> bool {
+        let is_other = |worker: &Worker| worker.number != number;
+        self.retiring.retain(is_other);
+        let before = self.accepting.len();
+        self.accepting.retain(is_other);
+        self.accepting.len() < before
+    }
+
+    /// Whether none is left.
+    pub fn have_ended(&self) -> bool {
+        self.all().next().is_none()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Worker> {
+        self.accepting.iter().chain(&self.retiring)
+    }
+}
