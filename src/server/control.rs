@@ -17,7 +17,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Sender, channel},
     },
     thread,
@@ -47,6 +47,9 @@ const ANSWER: Duration = Duration::from_secs(75);
 
 /// How long nothing is accepted after that has failed, for lack of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How soon a name that another server has is tried again.
+const NEXT_TRY: Duration = Duration::from_secs(1);
 
 /// No request is longer.
 const LONGEST_REQUEST: usize = 32;
@@ -131,26 +134,93 @@ pub struct Asked {
 
 /// The socket of this server; its name goes with it.
 #[derive(Debug)]
-pub struct Control(PathBuf);
+pub struct Control(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    state: Mutex<State>,
+    events: Sender<Event>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Another server has the name.
+    Waiting,
+    /// This one has it.
+    Listening,
+    /// This one wants it no more.
+    Over,
+}
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let mut state = self.0.lock();
+        if *state == State::Listening {
+            let _ = std::fs::remove_file(&self.0.path);
+        }
+        *state = State::Over;
     }
 }
 
 impl Control {
-    /// Listens at this path; requests become `events`. Fails where another server does.
-    pub fn start(path: PathBuf, events: &Sender<Event>) -> io::Result<Self> {
-        let listener = Arc::new(open(&path)?);
-        let control = Self(path);
+    /// Listens at this path; requests become `events`. Where another server does, its end is waited
+    /// for: the next process of a service may start before the last has ended.
+    pub fn start(path: PathBuf, events: Sender<Event>) -> io::Result<Self> {
+        let state = Mutex::new(State::Waiting);
+        let shared = Arc::new(Shared {
+            path,
+            state,
+            events,
+        });
+        match shared.listen() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                tracing::warn!(
+                    "another server listens at {}, or it is no socket: until it is gone, \
+                     `pywebd reload` does not reach this server",
+                    shared.path.display()
+                );
+                let waiting = Arc::clone(&shared);
+                thread::Builder::new()
+                    .name("control".into())
+                    .spawn(move || waiting.wait())?;
+            }
+            outcome => outcome?,
+        }
+        Ok(Self(shared))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Listens, unless that is not wanted any more.
+    fn listen(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        if *state == State::Over {
+            return Ok(());
+        }
+        let listener = Arc::new(open(&self.path)?);
+        *state = State::Listening;
         for number in 1..=PEERS {
-            let (listener, events) = (Arc::clone(&listener), events.clone());
+            let (listener, events) = (Arc::clone(&listener), self.events.clone());
             thread::Builder::new()
                 .name(format!("control-{number}"))
                 .spawn(move || hear_all(&listener, &events))?;
         }
-        Ok(control)
+        Ok(())
+    }
+
+    /// Listens as soon as nobody else does.
+    fn wait(&self) {
+        while self
+            .listen()
+            .is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+        {
+            thread::sleep(NEXT_TRY);
+        }
     }
 }
 

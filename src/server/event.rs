@@ -26,6 +26,13 @@ pub enum Event {
     WorkerEnded(usize),
 }
 
+impl Event {
+    /// Whether the configuration is to be read again.
+    pub fn wants_reload(&self) -> bool {
+        matches!(self, Self::Reload | Self::Changed)
+    }
+}
+
 /// Turns signals into events from now on, on a thread of its own.
 pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;

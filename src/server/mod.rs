@@ -20,7 +20,7 @@ mod worker;
 mod workers;
 
 use std::{
-    io,
+    io, iter,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
@@ -194,23 +194,28 @@ impl Server {
 
     fn obey(&mut self) -> Result<(), WorkerLost> {
         loop {
-            match self.events.recv() {
-                Ok(Event::ReopenLogs) => self.logs.reopen(),
-                Ok(Event::Reload | Event::Changed) => drop(self.reload()),
-                Ok(Event::Asked(Asked { request, reply })) => {
-                    // Who asked may be gone.
-                    let _ = reply.send(self.answer(request));
-                }
-                Ok(Event::Stop) => {
-                    tracing::info!("stopping: requests in flight finish; another signal ends them");
-                    return Ok(());
-                }
-                Ok(Event::WorkerEnded(number)) => {
-                    if self.workers.ended(number) {
+            let first = self.events.recv().map_err(|_| WorkerLost)?;
+            let waiting: Vec<Event> = iter::once(first).chain(self.events.try_iter()).collect();
+            if waiting.iter().any(|event| matches!(event, Event::Stop)) {
+                tracing::info!("stopping: requests in flight finish; another signal ends them");
+                return Ok(());
+            }
+            // One reading comes after all changes that were told of by now.
+            if waiting.iter().any(Event::wants_reload) {
+                drop(self.reload());
+            }
+            for event in waiting {
+                match event {
+                    Event::ReopenLogs => self.logs.reopen(),
+                    Event::Asked(Asked { request, reply }) => {
+                        // Who asked may be gone.
+                        let _ = reply.send(self.answer(request));
+                    }
+                    Event::WorkerEnded(number) if self.workers.ended(number) => {
                         return Err(WorkerLost);
                     }
+                    Event::WorkerEnded(_) | Event::Reload | Event::Changed | Event::Stop => {}
                 }
-                Err(_) => return Err(WorkerLost),
             }
         }
     }
@@ -268,14 +273,12 @@ impl Server {
 /// The control socket. A server serves without one, too.
 fn control(path: PathBuf, events: &Sender<Event>) -> Option<Control> {
     let shown = path.display().to_string();
-    let refused = |error: io::Error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => "another server listens there, or it is no socket".into(),
-            _ => error.to_string(),
-        };
+    let refused = |error: &io::Error| {
         tracing::warn!(
-            "no control socket at {shown}: {reason}; `pywebd reload` does not reach this server"
+            "no control socket at {shown}: {error}; `pywebd reload` does not reach this server"
         );
     };
-    Control::start(path, events).map_err(refused).ok()
+    Control::start(path, events.clone())
+        .inspect_err(refused)
+        .ok()
 }

@@ -222,3 +222,22 @@ fn what_a_client_sends_behind_the_last_answer_does_not_destroy_it() {
     connection.finish_sending();
     assert!(!connection.is_reset());
 }
+
+#[test]
+fn a_stop_overtakes_reloads_that_wait_and_many_of_them_are_one() {
+    let mut sites = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n".to_owned();
+    for number in 0..300 {
+        let site = format!("[site.s{number}]\nhosts = [\"s{number}\"]\nroot = \"ROOT\"\n");
+        sites.push_str(&site);
+    }
+    let server = Site::new().file("a", "x").configured(&sites);
+    // One has begun, and the others come while it goes on, or a few after it.
+    for _ in 0..50 {
+        server.signal(Signal::HUP);
+        assert_eq!(server.get("/a").text(), "x");
+    }
+    let outcome = server.end(Signal::TERM);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let reloads = outcome.stderr.matches("configuration reloaded").count();
+    assert!((1..25).contains(&reloads), "{reloads} reloads");
+}
