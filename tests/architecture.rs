@@ -71,9 +71,14 @@ const CONFINEMENTS: &[Confinement] = &[
         reason: "semantics are pure: files and time come in as arguments",
     },
     Confinement {
+        paths: &["::notify"],
+        place: Place::Only(&["server/watch"]),
+        reason: "the configuration's files are watched in one place",
+    },
+    Confinement {
         paths: &["fs::inotify"],
-        place: Place::Only(&["files/cache", "server/watch"]),
-        reason: "files are watched in one place, and the configuration's in another",
+        place: Place::Only(&["files/cache"]),
+        reason: "only the cache chooses its events, and looks at the queue itself before each hit",
     },
     Confinement {
         paths: &["process::Command"],
@@ -345,7 +350,16 @@ mod the_rules_themselves {
             ),
             ("semantics/a.rs", "fn f() { SystemTime::now(); }", &[1]),
             ("server/reload.rs", "use rustix::fs::inotify;", &[1]),
-            ("server/watch/a.rs", "use rustix::fs::inotify;", &[]),
+            ("server/watch/a.rs", "use rustix::fs::inotify;", &[1]),
+            ("files/cache/a.rs", "use rustix::fs::inotify;", &[]),
+            ("files/cache/a.rs", "use notify::Watcher;", &[1]),
+            ("server/reload.rs", "use notify::Watcher;", &[1]),
+            ("server/watch/a.rs", "use notify::Watcher;", &[]),
+            (
+                "server/mod.rs",
+                "use crate::systemd::notify;\nfn f() { notify::ready() }",
+                &[],
+            ),
             (
                 "site/mod.rs",
                 "use crate::sys::hyper;\nfn f() { hyper::g() }",

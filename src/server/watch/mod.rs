@@ -2,8 +2,9 @@
 //!
 //! What counts is that something is found in another state than the configuration in force has
 //! found it in ([`Seen`]); the kernel's notices ([`notices`]) only say when to look again. So
-//! neither lost notices nor the server's own reading matter. A thread of its own does all of it,
-//! and has no reason to end before the server does.
+//! neither lost notices nor the server's own reading matter. A thread of its own does all of it
+//! but hearing the kernel, for which `notify` has another one, and has no reason to end before the
+//! server does.
 
 mod notices;
 
@@ -75,7 +76,7 @@ fn start(events: Sender<Event>) -> io::Result<Arc<Shared>> {
     let watcher = Watcher {
         shared: Arc::clone(&shared),
         events,
-        notices: Notices::default(),
+        notices: Notices::new()?,
         seen: Vec::new(),
         stage: Stage::Quiet,
     };
@@ -147,10 +148,7 @@ impl Watcher {
             Stage::Changing { .. } => wait_for(&[wake], Some(PAUSE)),
             Stage::Quiet => {
                 let timeout = self.notices.is_blind().then_some(SLOW);
-                match self.notices.fd() {
-                    Some(notices) => wait_for(&[wake, notices], timeout),
-                    None => wait_for(&[wake], timeout),
-                }
+                wait_for(&[wake, self.notices.fd()], timeout);
                 // Where much happens it does not keep this thread busy.
                 wait_for(&[wake], Some(PAUSE));
             }

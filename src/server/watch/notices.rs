@@ -1,49 +1,32 @@
-//! The kernel's notices of changes: inotify on every directory on the way to a name, through
-//! symbolic links as well, and on the file at its end.
+//! The kernel's notices of changes, of every directory on the way to a name, through symbolic links
+//! as well, and of the file at its end.
 //!
 //! So a link that is swapped, a directory that is moved away or comes back, and one that never was
-//! there are noticed, too. Reading is not asked for. Where a directory cannot be watched, or lies
-//! on a filesystem that others change, this is blind, and somebody has to look now and then.
+//! there are noticed, too. Where a directory cannot be watched, or lies on a filesystem that others
+//! change, this is blind, and somebody has to look now and then.
+//!
+//! `notify` knows a watch by its path, the kernel by what is watched. When something leaves a path,
+//! `notify` gives up whatever it watches there, also what has come in its place meanwhile; and two
+//! names of one thing have one watch, which goes with either. So all is watched anew each time. What
+//! is given up without being asked, there is a notice of, and so it is watched again.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    ffi::{OsStr, OsString},
-    mem::MaybeUninit,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    collections::{HashMap, HashSet, hash_map::Entry},
+    ffi::OsString,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::{
-    fs::{
-        FileType,
-        inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch},
-        lstat, statfs,
-    },
+    event::{EventfdFlags, eventfd},
+    fs::{FileType, lstat, statfs},
     io::Errno,
 };
 
 use crate::config::{Seen, seen::What};
-
-/// What changes the names in a directory, or itself.
-const DIRECTORY: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::DONT_FOLLOW);
-
-/// What changes a file, whatever name it is written to by.
-const FILE: WatchFlags = WatchFlags::MODIFY
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::DONT_FOLLOW);
 
 /// As many symbolic links as the kernel follows in one path.
 const LINKS: usize = 40;
@@ -62,50 +45,77 @@ const SHARED: [u32; 8] = [
 ];
 
 /// What is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Notices {
-    inotify: Option<OwnedFd>,
-    /// By the kernel's number of the watch.
-    watched: HashMap<i32, Interest>,
+    watcher: Option<RecommendedWatcher>,
+    heard: Arc<Heard>,
     is_blind: bool,
     /// Whether that was told, so that it is told but once.
     is_told: bool,
 }
 
-/// What of a directory's names matters; a file has none.
+/// What the thread of `notify` works on. It is also what answers to a watch that is asked for, so
+/// nobody asks with the lock in his hand.
+#[derive(Debug)]
+struct Heard {
+    interest: Mutex<Interest>,
+    /// Becomes readable with a notice that matters.
+    news: OwnedFd,
+}
+
+/// What a notice has to be about to matter.
 #[derive(Debug, Default)]
 struct Interest {
-    names: BTreeSet<OsString>,
-    every_name: bool,
+    /// What is watched, and the names on the way.
+    paths: HashSet<PathBuf>,
+    /// Directories of which every name matters.
+    listed: HashSet<PathBuf>,
 }
 
 impl Notices {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
+        let heard = Heard {
+            interest: Mutex::default(),
+            news: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        };
+        Ok(Self {
+            watcher: None,
+            heard: Arc::new(heard),
+            is_blind: false,
+            is_told: false,
+        })
+    }
+
     /// Watches exactly what is on the way to these. To be called again after a change: the way may
     /// be another one now.
     pub fn follow(&mut self, seen: &[Seen]) {
-        self.is_blind = false;
-        if self.inotify.is_none() && !seen.is_empty() {
-            match init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
-                Ok(inotify) => self.inotify = Some(inotify),
-                Err(error) => self.go_blind(error, None),
-            }
-        }
-        let before: Vec<i32> = std::mem::take(&mut self.watched).into_keys().collect();
         let mut way = Way {
-            notices: self,
+            watcher: None,
+            heard: &self.heard,
             directories: HashMap::new(),
             asked: HashSet::new(),
+            is_blind: false,
+            trouble: None,
         };
+        match begun(&mut self.watcher, &self.heard) {
+            Ok(watcher) => way.watcher = Some(watcher),
+            Err(error) => way.go_blind(error),
+        }
+        way.forget();
         for seen in seen {
             way.go(&seen.what);
         }
-        if let Some(inotify) = &self.inotify {
-            for gone in before.iter().filter(|wd| !self.watched.contains_key(wd)) {
-                // With what it watched it has gone by itself.
-                let _ = remove_watch(inotify, *gone);
-            }
+        let Way {
+            is_blind, trouble, ..
+        } = way;
+        self.is_blind = is_blind;
+        self.is_told &= is_blind;
+        if let Some(error) = trouble
+            && !std::mem::replace(&mut self.is_told, true)
+        {
+            warn(error);
         }
-        self.is_told &= self.is_blind;
     }
 
     /// Whether a change may go without a notice.
@@ -114,71 +124,116 @@ impl Notices {
     }
 
     /// Can be read when there is a notice.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.heard.news.as_fd()
     }
 
-    /// Takes in the notices there are. Whether one of them is about what is followed.
-    pub fn has_news(&mut self) -> bool {
-        let Some(inotify) = &self.inotify else {
-            return false;
-        };
-        let mut space = [MaybeUninit::uninit(); 16 * 1024];
-        let mut reader = Reader::new(inotify, &mut space);
-        let mut has_news = false;
-        loop {
-            match reader.next() {
-                Ok(notice) => {
-                    let is_lost = notice.events().contains(ReadFlags::QUEUE_OVERFLOW);
-                    let interest = self.watched.get(&notice.wd());
-                    let matters = |interest: &Interest| match notice.file_name() {
-                        None => true,
-                        Some(_) if interest.every_name => true,
-                        Some(name) => interest.names.contains(OsStr::from_bytes(name.to_bytes())),
-                    };
-                    has_news |= is_lost || interest.is_some_and(matters);
-                }
-                Err(Errno::INTR) => {}
-                // The rest is waited for again.
-                Err(_) => return has_news,
-            }
+    /// Whether there was a notice since this was asked last.
+    pub fn has_news(&self) -> bool {
+        rustix::io::read(&self.heard.news, &mut [0; 8]).is_ok()
+    }
+}
+
+/// The watcher, if it has its thread: without one it panics when something is to be watched, and
+/// when it is dropped.
+fn begun<'w>(
+    watcher: &'w mut Option<RecommendedWatcher>,
+    heard: &Arc<Heard>,
+) -> notify::Result<&'w mut RecommendedWatcher> {
+    let watcher = if let Some(watcher) = watcher {
+        watcher
+    } else {
+        let heard = Arc::clone(heard);
+        let hear = move |event| heard.hear(event);
+        watcher.insert(RecommendedWatcher::new(hear, Config::default())?)
+    };
+    watcher.configure(Config::default())?;
+    Ok(watcher)
+}
+
+fn warn(error: notify::Error) {
+    let place = error.paths.first();
+    let place = place.map_or_else(String::new, |place| format!(" of {}", place.display()));
+    let no_instance = Some(Errno::MFILE.raw_os_error());
+    let cause = match error.kind {
+        ErrorKind::MaxFilesWatch => {
+            "no more can be watched; raise fs.inotify.max_user_watches".to_owned()
+        }
+        ErrorKind::Io(error) if error.raw_os_error() == no_instance => {
+            format!("{error}; raise fs.inotify.max_user_instances")
+        }
+        kind => notify::Error::new(kind).to_string(),
+    };
+    tracing::warn!(
+        "the kernel does not tell of changes{place}: {cause}. The configuration is looked at every \
+         2 seconds instead"
+    );
+}
+
+fn has_gone(error: &notify::Error) -> bool {
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    matches!(error.kind, ErrorKind::PathNotFound) || is_io(error, &gone)
+}
+
+fn is_io(error: &notify::Error, kinds: &[io::ErrorKind]) -> bool {
+    matches!(&error.kind, ErrorKind::Io(error) if kinds.contains(&error.kind()))
+}
+
+impl Heard {
+    fn interest(&self) -> MutexGuard<'_, Interest> {
+        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, event: notify::Result<Event>) {
+        if event.is_err() || event.is_ok_and(|event| self.matters(&event)) {
+            let _ = rustix::io::write(&self.news, &1_u64.to_ne_bytes());
         }
     }
 
-    fn go_blind(&mut self, error: Errno, at: Option<&Path>) {
-        self.is_blind = true;
-        let remedy = match error {
-            // Another user's directory on the way: nothing is wrong.
-            Errno::ACCESS => return,
-            Errno::NOSPC => "; raise fs.inotify.max_user_watches",
-            Errno::MFILE => "; raise fs.inotify.max_user_instances",
-            _ => "",
+    fn matters(&self, event: &Event) -> bool {
+        // Who reads changes nothing, and this server reads.
+        let is_change = !matches!(event.kind, EventKind::Access(_));
+        let interest = self.interest();
+        let is_followed = |path: &PathBuf| {
+            let directory = path.parent();
+            interest.paths.contains(path)
+                || directory.is_some_and(|directory| interest.listed.contains(directory))
         };
-        if !std::mem::replace(&mut self.is_told, true) {
-            let place = at.map_or_else(String::new, |at| format!(" of {}", at.display()));
-            tracing::warn!(
-                "the kernel does not tell of changes{place}: {error}{remedy}. The configuration is \
-                 looked at every 2 seconds instead"
-            );
-        }
+        event.need_rescan() || is_change && event.paths.iter().any(is_followed)
     }
 }
 
 /// A walk to all that is followed.
 struct Way<'n> {
-    notices: &'n mut Notices,
-    /// The watches of the directories on it.
-    directories: HashMap<PathBuf, i32>,
+    watcher: Option<&'n mut RecommendedWatcher>,
+    heard: &'n Heard,
+    /// The directories on it by device and inode, and the path under which each is watched: what is
+    /// mounted in two places is watched once, and heard of in one.
+    directories: HashMap<(u64, u64), PathBuf>,
     /// Names that were gone to.
     asked: HashSet<PathBuf>,
+    is_blind: bool,
+    /// What is to be told of that.
+    trouble: Option<notify::Error>,
 }
 
 impl Way<'_> {
+    fn forget(&mut self) {
+        let before = std::mem::take(&mut *self.heard.interest());
+        if let Some(watcher) = &mut self.watcher {
+            for path in before.paths {
+                // It may have gone, or be but a name.
+                let _ = watcher.unwatch(&path);
+            }
+        }
+    }
+
     /// Watches each directory before it looks into it: what changes later is noticed.
     fn go(&mut self, what: &What) {
         let place = what.place();
-        let Ok(path) = std::path::absolute(&place) else {
-            return self.notices.go_blind(Errno::NOENT, Some(&place));
+        let path = match std::path::absolute(&place) {
+            Ok(path) => path,
+            Err(error) => return self.go_blind(notify::Error::io(error).add_path(place)),
         };
         let is_pattern = matches!(what, What::Pattern { .. });
         if !is_pattern && !self.asked.insert(path.clone()) {
@@ -195,9 +250,8 @@ impl Way<'_> {
                 }
                 Part::Name(name) => {
                     let next = here.join(&name);
-                    if let Some(interest) = self.directory(&here) {
-                        interest.names.insert(name);
-                    }
+                    let heard_of = self.directory(&here).join(&name);
+                    self.heard.interest().paths.insert(heard_of);
                     match lstat(&next).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
                         Ok(FileType::Symlink) if links < LINKS => {
                             links += 1;
@@ -207,7 +261,7 @@ impl Way<'_> {
                         }
                         Ok(FileType::Directory) => here = next,
                         Ok(_) => {
-                            self.watch(&next, FILE);
+                            self.watch(&next);
                             return self.look_out(&here);
                         }
                         // It may appear, and then it is noticed here.
@@ -216,35 +270,46 @@ impl Way<'_> {
                 }
             }
         }
-        if let Some(interest) = self.directory(&here) {
-            interest.every_name |= is_pattern;
+        let heard_of = self.directory(&here);
+        if is_pattern {
+            self.heard.interest().listed.insert(heard_of);
         }
         self.look_out(&here);
     }
 
-    fn directory(&mut self, path: &Path) -> Option<&mut Interest> {
-        let wd = if let Some(wd) = self.directories.get(path) {
-            *wd
-        } else {
-            let wd = self.watch(path, DIRECTORY)?;
-            self.directories.insert(path.to_owned(), wd);
-            wd
+    /// Sees to it that a directory is watched. Returns the path under which it is heard of.
+    fn directory(&mut self, path: &Path) -> PathBuf {
+        let Ok(stat) = lstat(path) else {
+            // It has gone in this moment, which its own directory tells.
+            return path.to_owned();
         };
-        self.notices.watched.get_mut(&wd)
+        match self.directories.entry((stat.st_dev, stat.st_ino)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                new.insert(path.to_owned());
+                self.watch(path);
+                path.to_owned()
+            }
+        }
     }
 
-    fn watch(&mut self, path: &Path, flags: WatchFlags) -> Option<i32> {
-        match add_watch(self.notices.inotify.as_ref()?, path, flags) {
-            Ok(wd) => {
-                self.notices.watched.entry(wd).or_default();
-                Some(wd)
-            }
-            // It has gone in this moment, which its directory tells.
-            Err(Errno::NOENT | Errno::NOTDIR) => None,
-            Err(error) => {
-                self.notices.go_blind(error, Some(path));
-                None
-            }
+    fn watch(&mut self, path: &Path) {
+        self.heard.interest().paths.insert(path.to_owned());
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        match watcher.watch(path, RecursiveMode::NonRecursive) {
+            Err(error) if !has_gone(&error) => self.go_blind(error),
+            // If it has gone in this moment, its directory tells.
+            _ => {}
+        }
+    }
+
+    fn go_blind(&mut self, error: notify::Error) {
+        self.is_blind = true;
+        // Another user's directory on the way: nothing is wrong.
+        if !is_io(&error, &[io::ErrorKind::PermissionDenied]) {
+            self.trouble.get_or_insert(error);
         }
     }
 
@@ -252,7 +317,7 @@ impl Way<'_> {
     fn look_out(&mut self, directory: &Path) {
         let is_shared = statfs(directory)
             .is_ok_and(|stat| SHARED.iter().any(|kind| i64::from(*kind) == stat.f_type));
-        self.notices.is_blind |= is_shared;
+        self.is_blind |= is_shared;
     }
 }
 
@@ -272,4 +337,109 @@ fn parts(path: &Path) -> Vec<Part> {
         Component::CurDir | Component::Prefix(_) => None,
     };
     path.components().rev().filter_map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, thread, time::Duration};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn following(paths: &[&Path]) -> Notices {
+        let mut notices = Notices::new().unwrap();
+        follow(&mut notices, paths);
+        notices
+    }
+
+    fn follow(notices: &mut Notices, paths: &[&Path]) {
+        let seen: Vec<_> = paths.iter().map(|path| Seen::path(path)).collect();
+        notices.follow(&seen);
+        notices.has_news();
+    }
+
+    /// Waits for a notice.
+    fn tells(notices: &Notices) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(notices.fd(), PollFlags::IN)];
+        let hang = Timespec::try_from(Duration::from_secs(20)).unwrap();
+        poll(&mut fds, Some(&hang)).unwrap();
+        // What else there is of the same change.
+        thread::sleep(Duration::from_millis(20));
+        notices.has_news()
+    }
+
+    fn is_silent(notices: &Notices) -> bool {
+        thread::sleep(Duration::from_millis(50));
+        !notices.has_news()
+    }
+
+    #[test]
+    fn changes_of_what_is_followed_are_told_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("a"), "one").unwrap();
+        fs::create_dir(at("sites.d")).unwrap();
+        let mut notices = following(&[&at("a"), &at("none/b")]);
+        let pattern = Seen::pattern("sites.d/*", &at("a"));
+        notices.follow(&[Seen::path(&at("a")), Seen::path(&at("none/b")), pattern]);
+        fs::read(at("a")).unwrap();
+        fs::write(at("other"), "").unwrap();
+        assert!(is_silent(&notices));
+        fs::write(at("a"), "two").unwrap();
+        assert!(tells(&notices));
+        fs::create_dir(at("none")).unwrap();
+        assert!(tells(&notices));
+        fs::write(at("sites.d/new"), "").unwrap();
+        assert!(tells(&notices));
+        // What is followed again tells nothing by itself, and what no longer is, nothing at all.
+        follow(&mut notices, &[&at("sites.d")]);
+        fs::write(at("a"), "three").unwrap();
+        fs::write(at("sites.d/newer"), "").unwrap();
+        assert!(is_silent(&notices));
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_watched_as_its_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("a"), "").unwrap();
+        let mut notices = following(&[&at("a")]);
+        // The last write is by a name that is not followed, so only the file tells.
+        for round in 0..20 {
+            for _ in 0..=round % 3 {
+                fs::write(at("new"), "").unwrap();
+                fs::rename(at("new"), at("a")).unwrap();
+            }
+            assert!(tells(&notices));
+            follow(&mut notices, &[&at("a")]);
+            let _ = fs::remove_file(at("link"));
+            fs::hard_link(at("a"), at("link")).unwrap();
+            // Which counts as a change of the file.
+            assert!(tells(&notices));
+            fs::write(at("link"), "more").unwrap();
+            assert!(tells(&notices));
+        }
+    }
+
+    #[test]
+    fn two_names_of_a_file_are_followed_each_for_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("a"), "").unwrap();
+        fs::hard_link(at("a"), at("b")).unwrap();
+        fs::hard_link(at("a"), at("c")).unwrap();
+        symlink("b", at("link")).unwrap();
+        let mut notices = following(&[&at("a"), &at("b"), &at("link")]);
+        for rest in [[&at("a"), &at("link")], [&at("link"), &at("b")]] {
+            fs::write(at("c"), "c").unwrap();
+            assert!(tells(&notices));
+            follow(&mut notices, &rest.map(PathBuf::as_path));
+        }
+        fs::remove_file(at("a")).unwrap();
+        assert!(tells(&notices));
+        follow(&mut notices, &[&at("link")]);
+        fs::write(at("c"), "more").unwrap();
+        assert!(tells(&notices));
+    }
 }
