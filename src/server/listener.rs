@@ -182,8 +182,12 @@ fn beside(
         let address = rustix::net::getsockname(fd).map(SocketAddr::try_from);
         matches!(address, Ok(Ok(address)) if address.port() == port)
     };
-    let is_closed = |fd: &&BorrowedFd<'_>| !socket_reuseport(fd).unwrap_or(true);
-    let others: Vec<_> = ours.iter().filter(has_port).filter(is_closed).collect();
+    let mut others: Vec<_> = ours.iter().filter(has_port).collect();
+    if others.is_empty() {
+        // Else two servers could share the port: the kernel remembers who has offered it before.
+        return Err(Errno::ADDRINUSE.into());
+    }
+    others.retain(|fd| !socket_reuseport(fd).unwrap_or(true));
     let offer = |offered| {
         let own = set_socket_reuseport(socket, offered);
         let mut all = others.iter().map(|fd| set_socket_reuseport(fd, offered));

@@ -253,9 +253,7 @@ impl Server {
             Err((error, seen)) => {
                 // What was broken is mended where it was looked for now.
                 self.watch.follow(seen);
-                for line in error.to_string().lines() {
-                    tracing::error!("configuration not reloaded: {line}");
-                }
+                error.log();
                 systemd::notify::ready(&error.status());
                 error.answer()
             }

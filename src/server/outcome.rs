@@ -79,6 +79,18 @@ impl ReloadError {
         }
     }
 
+    /// Tells the log, of many errors the first.
+    pub fn log(&self) {
+        let all = self.to_string();
+        for line in all.lines().take(LOGGED) {
+            tracing::error!("configuration not reloaded: {line}");
+        }
+        let more = all.lines().count().saturating_sub(LOGGED);
+        if more > 0 {
+            tracing::error!("configuration not reloaded: and {more} more; see `pywebd check`");
+        }
+    }
+
     /// A line for the status of the unit: the first error, and how many more there are.
     pub fn status(&self) -> String {
         let (error, more) = match self {

@@ -346,11 +346,26 @@ fn a_socket_of_another_server_stays_its_own() {
     let config = first.site.config(SITE);
     let [config, control] = [&config, &first.control].map(|path| path.to_str().unwrap());
     let second = Server::start(&["serve", "--config", config, "--control", control]);
-    second.logged(&["no control socket", control, "another server"]);
+    second.logged(&["another server listens at", control]);
     assert_eq!(second.get("/a").text(), "x");
     second.end(Signal::TERM);
     assert_eq!(first.ask("reload").exit, 0);
     first.server.logged(&["configuration reloaded"]);
+}
+
+#[test]
+fn a_socket_of_another_server_is_taken_when_that_has_ended() {
+    let first = Controlled::start(Site::new().file("a", "x"), SITE);
+    let config = first.site.config(SITE);
+    let [config, control] = [&config, &first.control].map(|path| path.to_str().unwrap());
+    let second = Server::start(&["serve", "--config", config, "--control", control]);
+    second.logged(&["another server listens at", control]);
+    first.server.end(Signal::TERM);
+    let begun = std::time::Instant::now();
+    while told(&["reload", "--control", control]).exit != 0 {
+        assert!(begun.elapsed().as_secs() < 20, "it is not taken");
+    }
+    second.logged(&["configuration reloaded"]);
 }
 
 #[test]
@@ -360,7 +375,9 @@ fn a_file_is_not_taken_for_an_old_control_socket() {
     fs::create_dir(path.parent().unwrap()).unwrap();
     fs::write(&path, "precious").unwrap();
     let server = Controlled::start(site, SITE);
-    server.server.logged(&["no control socket", "no socket"]);
+    server
+        .server
+        .logged(&["another server listens at", "or it is no socket"]);
     assert_eq!(server.server.get("/a").text(), "x");
     server.server.end(Signal::TERM);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
