@@ -19,6 +19,7 @@ use crate::{
     server::{
         Server, Start,
         error::StartError,
+        event,
         launcher::LauncherChild,
         logs::{self, Logs},
     },
@@ -55,6 +56,10 @@ pub fn serve(what: &Serve) -> Exit {
             return exit;
         }
     };
+    let signals = match event::take_signals() {
+        Ok(signals) => signals,
+        Err(error) => return refused("taking signals", &error),
+    };
     let loaded = config::load(&source, &config::environment::variable);
     anstream::eprint!("{}", loaded.report.render());
     let Some(snapshot) = loaded.snapshot else {
@@ -65,10 +70,7 @@ pub fn serve(what: &Serve) -> Exit {
     // The launcher is a process of its own, started while this one is small and has one thread.
     let (launcher, gateway) = match start_launcher(what) {
         Ok(started) => started,
-        Err(error) => {
-            eprintln!("pywebd: starting the launcher: {error}");
-            return Exit::OsError;
-        }
+        Err(error) => return refused("starting the launcher", &error),
     };
     let (sink, records) = records::queue();
     let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
@@ -85,6 +87,7 @@ pub fn serve(what: &Serve) -> Exit {
         snapshot,
         values: loaded.values,
         seen: loaded.seen,
+        signals,
         sockets,
         gateway: gateway.clone(),
         launcher,
@@ -123,6 +126,12 @@ fn run(what: &Serve, server: Server, gateway: &Gateway) -> Exit {
             Exit::Software
         }
     }
+}
+
+/// Says what the operating system has refused.
+fn refused(action: &str, error: &io::Error) -> Exit {
+    eprintln!("pywebd: {action}: {error}");
+    Exit::OsError
 }
 
 /// Where the configuration comes from. A relative directory is made absolute here, so that the

@@ -2,6 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::server::error::StartError;
+
 /// Descriptors for everything but connections and their files: listeners, workers, connections that
 /// are being turned away, and the pipes of some scripts.
 const RESERVE: u64 = 256;
@@ -20,6 +22,23 @@ pub fn connections() -> usize {
         Err(_) => limit,
     };
     fitting(limit.current)
+}
+
+/// Fails where so many listeners, each with a descriptor for every worker, would leave too few for
+/// connections.
+pub fn admit(listeners: usize, workers: usize) -> Result<(), StartError> {
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
+        return Ok(());
+    };
+    let needed = listeners.saturating_mul(workers + 1) as u64;
+    if needed <= descriptors / 4 {
+        return Ok(());
+    }
+    Err(StartError::TooManyListeners {
+        listeners,
+        workers,
+        descriptors,
+    })
 }
 
 /// `None` is without a limit.

@@ -10,6 +10,22 @@ pub enum StartError {
     /// Another program listens there.
     #[error("cannot listen on {0}: the address is in use by another program")]
     AddressInUse(Listen),
+    /// Another program listens there, or it is somebody's file.
+    #[error("cannot listen on {0}: another program listens there, or it is no socket")]
+    NameInUse(Listen),
+    /// Each worker has a descriptor of each.
+    #[error(
+        "cannot listen on {listeners} addresses with {workers} workers and {descriptors} descriptors: \
+         raise `ulimit -n` (LimitNOFILE= of a unit), or set fewer `workers`"
+    )]
+    TooManyListeners {
+        /// Addresses to listen on.
+        listeners: usize,
+        /// Threads.
+        workers: usize,
+        /// The limit of this process.
+        descriptors: u64,
+    },
     /// The address is not one of this machine's.
     #[error("cannot listen on {0}: no network interface of this machine has this address")]
     NoSuchAddress(Listen),
@@ -64,6 +80,9 @@ impl StartError {
     pub fn bind(listen: &Listen, error: io::Error) -> Self {
         let listen = listen.clone();
         match error.kind() {
+            io::ErrorKind::AddrInUse if matches!(listen, Listen::Unix(_)) => {
+                Self::NameInUse(listen)
+            }
             io::ErrorKind::AddrInUse => Self::AddressInUse(listen),
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(listen),
             io::ErrorKind::PermissionDenied => Self::BindPermission(listen),

@@ -2,10 +2,8 @@
 
 use std::{io, sync::mpsc::Sender, thread};
 
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
-    iterator::Signals,
-};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+pub use signal_hook::iterator::Signals;
 
 use crate::server::control::Asked;
 
@@ -33,9 +31,13 @@ impl Event {
     }
 }
 
-/// Turns signals into events from now on, on a thread of its own.
-pub fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+/// Takes the signals that the server knows: from now on none of them ends the process by itself.
+pub fn take_signals() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+}
+
+/// Turns signals into events, on a thread of its own.
+pub fn watch_signals(mut signals: Signals, events: Sender<Event>) -> io::Result<()> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {

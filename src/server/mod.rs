@@ -46,7 +46,7 @@ use crate::{
 use control::{Answer, Asked, Control, Request};
 use current::Current;
 use error::StartError;
-use event::Event;
+use event::{Event, Signals};
 use launcher::LauncherChild;
 use listeners::Listeners;
 use logs::Logs;
@@ -68,6 +68,8 @@ pub struct Start {
     pub values: Values,
     /// What it was made from.
     pub seen: Vec<config::Seen>,
+    /// Signals, taken since before the configuration was loaded.
+    pub signals: Signals,
     /// Listening sockets that were passed in.
     pub sockets: Vec<OwnedFd>,
     /// The way to the launcher.
@@ -116,7 +118,8 @@ impl Server {
             );
         }
         let (sender, events) = channel();
-        event::watch_signals(sender.clone()).map_err(StartError::system("taking signals"))?;
+        let watched = event::watch_signals(start.signals, sender.clone());
+        watched.map_err(StartError::system("taking signals"))?;
         let watch = Watch::start(sender.clone());
         watch.follow(start.seen);
         if let Some(launcher) = &start.launcher {
@@ -134,7 +137,7 @@ impl Server {
         };
         let counters = Counters::new(descriptors::connections());
         let mut workers = Workers::new(current.clone(), service, counters, sender);
-        let prepared = workers.prepare(count)?;
+        let prepared = workers.prepare(count, listeners.current().len())?;
         workers.put(prepared, listeners.current());
         Ok(Self {
             source: start.source,

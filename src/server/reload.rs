@@ -97,7 +97,7 @@ fn prepare(
 ) -> Result<Prepared, ReloadError> {
     let prepared = Prepared {
         listeners: listeners.prepare(&snapshot.listen)?,
-        workers: workers.prepare(snapshot.workers)?,
+        workers: workers.prepare(snapshot.workers, snapshot.listen.len())?,
         records: logs::open(&snapshot.log)?,
     };
     // Last, for it does not go back.

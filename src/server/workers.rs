@@ -11,6 +11,7 @@ use std::{
 use crate::{
     server::{
         current::Current,
+        descriptors,
         error::StartError,
         event::Event,
         listener::Listener,
@@ -60,10 +61,16 @@ impl Workers {
         }
     }
 
-    /// Starts what is wanting to so many, none being one for each processor. Dropped, they end again.
-    pub fn prepare(&mut self, count: Option<usize>) -> Result<Prepared, StartError> {
+    /// Starts what is wanting to so many, none being one for each processor, for so many listeners.
+    /// Dropped, they end again.
+    pub fn prepare(
+        &mut self,
+        count: Option<usize>,
+        listeners: usize,
+    ) -> Result<Prepared, StartError> {
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = count.unwrap_or_else(processors);
+        descriptors::admit(listeners, count)?;
         let mut more = Vec::new();
         while self.accepting.len() + more.len() < count {
             self.started += 1;

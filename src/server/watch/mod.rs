@@ -26,7 +26,7 @@ use notices::Notices;
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// …or after so long in any case.
-const AT_MOST: Duration = Duration::from_secs(2);
+const AT_MOST: Duration = Duration::from_secs(5);
 
 /// The time from one look to the next, however much happens.
 const PAUSE: Duration = Duration::from_millis(50);
