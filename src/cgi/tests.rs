@@ -219,7 +219,9 @@ fn ask_at<T>(
     let mut access = None;
     while let Ok(queued) = source.next(Some(Duration::ZERO)) {
         match queued {
-            Queued::Record(Record::Access(record)) => access = Some(*record),
+            Queued::Record(Record::Request(records::Request::Access(record))) => {
+                access = Some(*record);
+            }
             Queued::Record(Record::Script(line)) => {
                 lines.push(String::from_utf8(line.line).unwrap());
             }

@@ -11,7 +11,7 @@ use std::{
 use http::{StatusCode, request::Parts};
 
 use crate::{
-    records::{Record, ScriptLine, Sink},
+    records::{Record, Request, ScriptLine, Sink},
     semantics::failure::Cause,
     transport::Connection,
 };
@@ -197,13 +197,15 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let nothing = http::Request::new(()).into_parts().0;
         let head = std::mem::replace(&mut self.head, nothing);
-        self.sink.send(Record::Access(Box::new(AccessRecord {
+        let record = AccessRecord {
             id: self.id,
             time: self.time,
             duration: self.started.elapsed(),
             connection: Arc::clone(&self.connection),
             head,
             outcome: self.outcome.take(),
-        })));
+        };
+        let request = Request::Access(Box::new(record));
+        self.sink.send(Record::Request(request));
     }
 }

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use crate::records::{
-    Record,
+    Request,
     format::{AccessFormat, combined, json},
 };
 
@@ -77,11 +77,11 @@ impl AccessFile {
         })
     }
 
-    /// Adds the record of a request, or of a connection without one.
-    pub fn add(&mut self, record: &Record) {
+    /// Adds the line of a request, or of a connection without one.
+    pub fn add(&mut self, request: &Request) {
         let line = match self.format {
-            AccessFormat::Combined => combined::line(record),
-            AccessFormat::Json => json::line(record),
+            AccessFormat::Combined => combined::line(request),
+            AccessFormat::Json => json::line(request),
         };
         // A single line is as long as a head may be.
         if !self.lines.is_empty() && self.lines.len() + line.len() > MOST {
@@ -274,8 +274,8 @@ mod tests {
         transport::{Address, Remote},
     };
 
-    fn record(line: &[u8]) -> Record {
-        Record::Connection(ConnectionRecord {
+    fn record(line: &[u8]) -> Request {
+        Request::Connection(ConnectionRecord {
             time: SystemTime::UNIX_EPOCH,
             remote: Remote(Address::Unix),
             line: line.to_vec(),

@@ -38,14 +38,21 @@ const LINES: usize = 4 << 20;
 /// One thing to write down.
 #[derive(Debug)]
 pub enum Record {
-    /// A request that was answered, or that its client gave up.
-    Access(Box<AccessRecord>),
-    /// A connection that ended without a request.
-    Connection(ConnectionRecord),
+    /// A request, or a connection without one: what an access log has.
+    Request(Request),
     /// A line that a script wrote to stderr.
     Script(ScriptLine),
     /// A message of the server's own, as it stands on standard error.
     Message(Vec<u8>),
+}
+
+/// What was asked, or might have been.
+#[derive(Debug)]
+pub enum Request {
+    /// A request that was answered, or that its client gave up.
+    Access(Box<AccessRecord>),
+    /// A connection that ended without a request.
+    Connection(ConnectionRecord),
 }
 
 /// A connection that ended without a request: what it sent was none.
@@ -146,7 +153,7 @@ pub fn queue() -> (Sink, Source) {
 impl Sink {
     /// Hands in a record, or counts it when the queue is full.
     pub fn send(&self, record: Record) {
-        let is_request = matches!(record, Record::Access(_) | Record::Connection(_));
+        let is_request = matches!(record, Record::Request(_));
         if is_request && self.shared.ignores_requests.load(Ordering::Acquire) {
             return;
         }

@@ -112,11 +112,10 @@ impl Target {
     }
 
     fn write(&mut self, record: &Record) {
-        let is_request = matches!(record, Record::Access(_) | Record::Connection(_));
-        match &mut self.requests {
-            Requests::InFile(file) if is_request => file.add(record),
+        match (&mut self.requests, record) {
+            (Requests::InFile(file), Record::Request(request)) => file.add(request),
             // What was on its way when requests began to be ignored.
-            Requests::Ignored if is_request => {}
+            (Requests::Ignored, Record::Request(_)) => {}
             _ => self.log.write(record),
         }
     }

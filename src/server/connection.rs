@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use crate::{
-    records::{ConnectionRecord, Record},
+    records::{ConnectionRecord, Record, Request},
     server::{refusal, worker::Shared},
     service,
     site::Limits,
@@ -169,7 +169,8 @@ fn note(
         status: status.map(|status| status.as_u16()),
         reason,
     };
-    worker.service.sink.send(Record::Connection(record));
+    let request = Request::Connection(record);
+    worker.service.sink.send(Record::Request(request));
 }
 
 fn builder(limits: &Limits) -> http1::Builder {

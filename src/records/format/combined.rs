@@ -13,7 +13,7 @@ use http::header::{REFERER, USER_AGENT};
 
 use crate::{
     records::{
-        AccessRecord, ConnectionRecord, Record,
+        AccessRecord, ConnectionRecord, Request,
         format::{RequestLine, field},
     },
     transport::{Address, Remote},
@@ -27,15 +27,14 @@ const CLIENT_LEFT: u16 = 499;
 const NO_REQUEST: u16 = 408;
 
 /// The line of a request, or of a connection without one, with its end.
-pub fn line(record: &Record) -> String {
-    match record {
-        Record::Access(record) => request(record),
-        Record::Connection(record) => connection(record),
-        Record::Script(_) | Record::Message(_) => String::new(),
+pub fn line(request: &Request) -> String {
+    match request {
+        Request::Access(record) => access(record),
+        Request::Connection(record) => connection(record),
     }
 }
 
-fn request(record: &AccessRecord) -> String {
+fn access(record: &AccessRecord) -> String {
     let outcome = &record.outcome;
     let line = RequestLine(record).to_string();
     let status = outcome.status.map(|status| status.as_u16());

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use http::header::{HOST, REFERER, USER_AGENT};
 
 use crate::records::{
-    AccessRecord, ConnectionRecord, Record, ScriptLine, ScriptUse,
+    AccessRecord, ConnectionRecord, Record, Request, ScriptLine, ScriptUse,
     format::{RequestLine, field, terminal},
 };
 
@@ -30,8 +30,8 @@ pub fn entry(record: &Record) -> Vec<u8> {
     let mut entry = Entry(Vec::with_capacity(512));
     entry.field("SYSLOG_IDENTIFIER", "pywebd");
     match record {
-        Record::Access(record) => access(&mut entry, record),
-        Record::Connection(record) => connection(&mut entry, record),
+        Record::Request(Request::Access(record)) => access(&mut entry, record),
+        Record::Request(Request::Connection(record)) => connection(&mut entry, record),
         Record::Script(record) => script(&mut entry, record),
         Record::Message(text) => entry.bytes("MESSAGE", text.trim_ascii_end()),
     }

@@ -10,24 +10,23 @@ use http::header::{HOST, REFERER, USER_AGENT};
 use jiff::Timestamp;
 
 use crate::records::{
-    AccessRecord, ConnectionRecord, Record, ScriptUse,
+    AccessRecord, ConnectionRecord, Request, ScriptUse,
     format::{RequestLine, field, is_invisible},
 };
 
 /// The object of a request, or of a connection without one, with the end of its line.
-pub fn line(record: &Record) -> String {
+pub fn line(request: &Request) -> String {
     let mut object = Object(String::with_capacity(512));
-    let written = match record {
-        Record::Access(record) => request(record, &mut object),
-        Record::Connection(record) => connection(record, &mut object),
-        Record::Script(_) | Record::Message(_) => return String::new(),
+    let written = match request {
+        Request::Access(record) => access(record, &mut object),
+        Request::Connection(record) => connection(record, &mut object),
     };
     debug_assert!(written.is_ok(), "writing to a string does not fail");
     object.0.push_str("}\n");
     object.0
 }
 
-fn request(record: &AccessRecord, object: &mut Object) -> fmt::Result {
+fn access(record: &AccessRecord, object: &mut Object) -> fmt::Result {
     let outcome = &record.outcome;
     object.time(record.time)?;
     object.text("client", &record.connection.remote)?;

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use http::StatusCode;
 
 use crate::records::{
-    AccessRecord, ConnectionRecord, Record, ScriptLine, ScriptUse,
+    AccessRecord, ConnectionRecord, Record, Request, ScriptLine, ScriptUse,
     format::{Line, RequestLine},
 };
 
@@ -18,8 +18,8 @@ use crate::records::{
 pub fn line(record: &Record) -> String {
     let mut line = String::with_capacity(160);
     let written = match record {
-        Record::Access(record) => access(&mut line, record),
-        Record::Connection(record) => connection(&mut line, record),
+        Record::Request(Request::Access(record)) => access(&mut line, record),
+        Record::Request(Request::Connection(record)) => connection(&mut line, record),
         Record::Script(record) => script(&mut line, record),
         Record::Message(text) => line.write_str(String::from_utf8_lossy(text).trim_end()),
     };
