@@ -49,26 +49,38 @@ pub fn set_level(level: &LevelHandle, log: &Log) {
 
 /// Opens what the configuration names for records.
 pub fn open(log: &Log) -> Result<Target, StartError> {
-    let (requests, journal) = match &log.access {
-        AccessLog::Auto => (Requests::Logged, systemd::journal::is_stderr()),
-        AccessLog::Journal => (Requests::Logged, true),
-        AccessLog::Stderr => (Requests::Logged, false),
-        AccessLog::Off => (Requests::Ignored, systemd::journal::is_stderr()),
-        AccessLog::File { path, format } => {
-            let file = AccessFile::open(path, *format).map_err(|error| StartError::AccessLog {
+    Ok(Target {
+        requests: requests(&log.access)?,
+        log: rest(&log.access),
+    })
+}
+
+fn requests(access: &AccessLog) -> Result<Requests, StartError> {
+    match access {
+        AccessLog::Auto | AccessLog::Journal | AccessLog::Stderr => Ok(Requests::Logged),
+        AccessLog::Off => Ok(Requests::Ignored),
+        AccessLog::File { path, format } => match AccessFile::open(path, *format) {
+            Ok(file) => Ok(Requests::InFile(file)),
+            Err(error) => Err(StartError::AccessLog {
                 path: path.clone(),
                 error,
-            })?;
-            (Requests::InFile(file), systemd::journal::is_stderr())
-        }
+            }),
+        },
+    }
+}
+
+/// The log of everything else.
+fn rest(access: &AccessLog) -> writer::Log {
+    let is_journal = match access {
+        AccessLog::Journal => true,
+        AccessLog::Stderr => false,
+        AccessLog::Auto | AccessLog::Off | AccessLog::File { .. } => systemd::journal::is_stderr(),
     };
-    let log = if journal {
-        writer::Log::journal().unwrap_or_else(|error| {
-            tracing::warn!("no journal to write access records to, using stderr: {error}");
-            writer::Log::Stderr
-        })
-    } else {
+    if !is_journal {
+        return writer::Log::Stderr;
+    }
+    writer::Log::journal().unwrap_or_else(|error| {
+        tracing::warn!("no journal to write access records to, using stderr: {error}");
         writer::Log::Stderr
-    };
-    Ok(Target { requests, log })
+    })
 }
