@@ -74,14 +74,17 @@ pub fn serve(what: &Serve) -> Exit {
     };
     let (sink, records) = records::queue();
     let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
-    let target = match logs::open(&snapshot.log) {
-        Ok(target) => target,
+    let writer = logs::open(&snapshot.log).and_then(|target| {
+        let writer = records::writer::start(records, target);
+        writer.map_err(StartError::system("starting the writer of records"))
+    });
+    let writer = match writer {
+        Ok(writer) => writer,
         Err(error) => {
             eprintln!("pywebd: {error}");
             return exit_of(&error);
         }
     };
-    let writer = records::writer::start(records, target);
     let start = Start {
         source,
         snapshot,
@@ -105,10 +108,8 @@ pub fn serve(what: &Serve) -> Exit {
         }
     };
     drop(messages);
-    if let Ok(writer) = writer {
-        // Every sink is gone with the server: what is queued is written, and the writer ends.
-        writer.finish();
-    }
+    // Every sink is gone with the server: what is queued is written, and the writer ends.
+    writer.finish();
     exit
 }
 

@@ -50,6 +50,7 @@ pub fn set_level(level: &LevelHandle, log: &Log) {
 /// Opens what the configuration names for records.
 pub fn open(log: &Log) -> Result<Target, StartError> {
     Ok(Target {
+        // First: at the start, what is said before a failure is written by nobody.
         requests: requests(&log.access)?,
         log: rest(&log.access),
     })
