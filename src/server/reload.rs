@@ -1,6 +1,7 @@
 //! Another configuration, as one transaction: load, bind, open the log, ask the launcher, swap.
 //!
-//! Whatever fails before the swap leaves everything as it was.
+//! Whatever fails before the swap leaves everything as it was, but for a new access log: it is there,
+//! and empty, when the launcher then refuses.
 
 use std::sync::Arc;
 
