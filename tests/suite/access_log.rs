@@ -17,9 +17,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::support::{HANG, Server, Site};
-
-const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
+use crate::support::{HANG, SITE, Server, Site};
 
 /// `al "ice` with the password `secret`.
 const USER: &str = "al \"ice:$2b$04$pVhEpzP74YVLoHPJ424JquqF2./2yVjTflY8n1ed.xuQ22DHmZeyS\n";
@@ -34,6 +32,13 @@ impl Logs {
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    /// A pipe that has this name.
+    fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        path
     }
 
     /// A configuration with the access log in a file here.
@@ -375,9 +380,7 @@ fn records_that_are_lost_at_the_end_are_told() {
 #[test]
 fn a_pipe_that_nobody_empties_holds_up_nobody() {
     let logs = Logs::new();
-    let path = logs.path("access.log");
-    let mode = Mode::from_raw_mode(0o600);
-    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let path = logs.fifo("access.log");
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let reader = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
     let server = logs.serve("json");
@@ -392,8 +395,7 @@ fn a_pipe_that_nobody_empties_holds_up_nobody() {
 fn a_log_that_cannot_be_had_is_one_clear_line_at_the_start() {
     let logs = Logs::new();
     fs::create_dir(logs.path("directory")).unwrap();
-    let mode = Mode::from_raw_mode(0o600);
-    rustix::fs::mkfifoat(rustix::fs::CWD, logs.path("fifo"), mode).unwrap();
+    logs.fifo("fifo");
     let site = Site::new();
     for (name, reason) in [
         ("missing/access.log", "its directory does not exist"),

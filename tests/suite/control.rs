@@ -12,20 +12,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     launcher::service,
-    support::{Server, Site},
+    support::{HANG, SITE, Server, Site},
 };
-
-const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
-
-/// A test that waits longer has failed.
-const HANG: Duration = Duration::from_secs(20);
 
 const LISTING: &str = "site.a: path.\"/\".listing false -> true";
 

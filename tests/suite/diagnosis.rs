@@ -256,13 +256,9 @@ fn a_file_that_the_script_may_not_read_is_a_matter_of_rights() {
         let site = Site::new()
             .file("cgi-bin/secret", "secret")
             .script("cgi-bin/failing", "#!/bin/sh\ncat ./secret\n");
-        let open = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(site.directory(), open).unwrap();
         let secret = site.root().join("cgi-bin/secret");
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
-        let path = site.config(&config(trusted, ""));
-        let arguments = ["serve", "--config", path.to_str().unwrap()];
-        let server = Server::start_as_nobody(site.directory(), &arguments);
+        let server = site.configured_as_nobody(&config(trusted, ""));
         let response = server.get("/cgi-bin/failing");
         let page = response.text();
         assert_eq!(response.status(), 502, "{page}");

@@ -7,14 +7,12 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::process::Signal;
 
-use crate::support::{Connection, Server, Site};
-
-const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
+use crate::support::{Connection, HANG, SITE, Server, Site};
 
 /// A server that listens at a free port, and can be told to listen elsewhere as well.
 struct Listening {
@@ -72,10 +70,7 @@ fn until_refused(address: SocketAddr) {
     while !TcpStream::connect(address)
         .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "it still listens"
-        );
+        assert!(start.elapsed() < HANG, "it still listens");
         thread::yield_now();
     }
 }

@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Server, Site};
-
-const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
+use crate::support::{SITE, Server, Site};
 
 #[test]
 fn fields_are_set_replaced_taken_away_and_inherited() {

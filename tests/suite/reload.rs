@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Server, Site};
+use crate::support::{HANG, Server, Site};
 
 /// A site whose listing of `/a/` tells which configuration is in force.
 const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\nlisting = LISTING\n";
@@ -45,8 +45,6 @@ fn until(server: &Server, target: &str, status: u16) {
         thread::yield_now();
     }
 }
-
-const HANG: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_file_is_noticed_however_an_editor_writes_it() {

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use rustix::process::Signal;
 
-use crate::support::{Server, Site};
+use crate::support::{SITE, Server, Site};
 
 #[test]
 fn the_address_and_how_to_stop_are_printed() {
@@ -119,8 +119,6 @@ fn a_stop_ends_idle_connections() {
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     assert!(idle.read_to_end().is_empty());
 }
-
-const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
 
 #[test]
 fn hangup_reads_the_configuration_again() {

@@ -17,6 +17,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// A site for every host.
+pub const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
+
 /// A temporary directory with a site and, if wanted, a configuration.
 pub struct Site {
     directory: tempfile::TempDir,
@@ -69,21 +72,26 @@ impl Site {
     pub fn serve_as_nobody(self) -> Server {
         let root = self.root();
         let root = root.to_str().expect("a path in UTF-8");
-        self.start_as_nobody(&["serve", root, "--cgi", "--listen", "127.0.0.1:0"])
+        self.start_as_nobody(&["serve", root, "--cgi", "--listen", "127.0.0.1:0"], &[])
     }
 
     /// Serves a configuration as [`Self::configured`] does, as [`Self::serve_as_nobody`] does.
     pub fn configured_as_nobody(self, sites: &str) -> Server {
-        let config = self.config(sites);
-        let config = config.to_str().expect("a path in UTF-8");
-        self.start_as_nobody(&["serve", "--config", config])
+        self.configured_as_nobody_with(sites, &[])
     }
 
-    fn start_as_nobody(self, arguments: &[&str]) -> Server {
+    /// The same with these variables.
+    pub fn configured_as_nobody_with(self, sites: &str, variables: &[(&str, &str)]) -> Server {
+        let config = self.config(sites);
+        let config = config.to_str().expect("a path in UTF-8");
+        self.start_as_nobody(&["serve", "--config", config], variables)
+    }
+
+    fn start_as_nobody(self, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
         for path in [self.directory(), &self.root()] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("the rights");
         }
-        Server::start_as_nobody(self.directory(), arguments).keep(self)
+        Server::start_as_nobody(self.directory(), arguments, variables).keep(self)
     }
 
     /// Serves a configuration, in which `ROOT` stands for the root and a listener on a free port

@@ -41,6 +41,7 @@ pub struct Outcome {
 
 /// No control socket of the suite takes the place of a real server's.
 const NOWHERE: &str = "/proc/none";
+
 /// The program under test: `PYWEBD` names another than the one that was built with the suite.
 fn program() -> OsString {
     env::var_os("PYWEBD").unwrap_or_else(|| env!("CARGO_BIN_EXE_pywebd").into())
@@ -48,8 +49,21 @@ fn program() -> OsString {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
+    command.args(arguments);
+    followed(command)
+}
+
+/// A shell that becomes the program after this.
+fn after(script: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("{script} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(program()).args(arguments);
+    followed(command)
+}
+
+/// A program that is given nothing, and whose output is read.
+fn followed(mut command: Command) -> Command {
     command
-        .args(arguments)
         .env("RUNTIME_DIRECTORY", NOWHERE)
         .env_remove("NO_COLOR")
         .stdin(Stdio::null())
@@ -72,47 +86,34 @@ impl Server {
 
     /// The same with so many descriptors at most.
     pub fn start_with_descriptors(count: u32, arguments: &[&str]) -> Self {
-        let mut command = Command::new("/bin/sh");
-        let script = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
-        command
-            .args(["-c", &script])
-            .arg(program())
-            .args(arguments)
-            .env("RUNTIME_DIRECTORY", NOWHERE)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Self::spawned(command)
+        Self::spawned(after(&format!("ulimit -n {count}"), arguments))
     }
 
     /// The same with a listening socket that was passed as a service manager does.
     pub fn start_with_socket(socket: OwnedFd, arguments: &[&str]) -> Self {
-        let script = "exec 3<&0 </dev/null && LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\"";
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", script])
-            .arg(program())
-            .args(arguments)
-            .stdin(Stdio::from(socket))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let script = "exec 3<&0 </dev/null && export LISTEN_PID=$$ LISTEN_FDS=1";
+        let mut command = after(script, arguments);
+        command.stdin(Stdio::from(socket));
         Self::spawned(command)
     }
 
     /// The same as a user for whom some files are unreadable: nobody, where the test is run by root.
-    pub fn start_as_nobody(directory: &Path, arguments: &[&str]) -> Self {
+    /// `variables` are set for it.
+    pub fn start_as_nobody(
+        directory: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         // The program may lie where nobody looks.
         let copy = directory.join("pywebd");
         fs::copy(program(), &copy).expect("a copy");
         let mut command = Command::new(copy);
+        command.args(arguments);
+        let mut command = followed(command);
+        command.envs(variables.iter().copied());
         if rustix::process::geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
         Self::spawned(command)
     }
 
@@ -128,11 +129,8 @@ impl Server {
         command
             .args(["--user", "--map-root-user", "/bin/sh", "-c", script])
             .arg(program())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Some(Self::spawned(command))
+            .args(arguments);
+        Some(Self::spawned(followed(command)))
     }
 
     /// The same with a log that is a pipe which nobody reads.
