@@ -248,13 +248,7 @@ fn open_to_append(path: &Path) -> io::Result<File> {
         | OFlags::NOCTTY
         | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let file = open(path, flags, mode).map_err(|error| match error {
-        // open(2): a FIFO that nobody has open for reading, or a socket.
-        Errno::NXIO => io::Error::other("nothing reads from it, or it is a socket"),
-        Errno::NOENT => io::Error::new(io::ErrorKind::NotFound, "its directory does not exist"),
-        error => error.into(),
-    })?;
-    let file = File::from(file);
+    let file = File::from(open(path, flags, mode).map_err(refusal)?);
     let kind = file.metadata()?.file_type();
     if kind.is_file() || kind.is_char_device() || kind.is_fifo() {
         return Ok(file);
@@ -262,6 +256,24 @@ fn open_to_append(path: &Path) -> io::Result<File> {
     Err(io::Error::other(
         "it is no file, and nothing that takes lines",
     ))
+}
+
+/// What is in the way of a log, and what to do about it.
+fn refusal(error: Errno) -> io::Error {
+    let remedy = match error {
+        // open(2): a FIFO that nobody has open for reading, or a socket.
+        Errno::NXIO => return io::Error::other("nothing reads from it, or it is a socket"),
+        Errno::NOENT => "its directory does not exist; make it, and give it to",
+        Errno::ACCESS => "permission denied; give its directory, and the file if it is there, to",
+        Errno::ROFS => "its file system is read-only for the server; name a directory of",
+        error => return error.into(),
+    };
+    let user = rustix::process::geteuid().as_raw();
+    let message = format!(
+        "{remedy} the server's user (uid {user}); under systemd `LogsDirectory=pywebd` makes \
+         /var/log/pywebd so"
+    );
+    io::Error::new(io::Error::from(error).kind(), message)
 }
 
 #[cfg(test)]

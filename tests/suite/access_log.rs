@@ -398,7 +398,7 @@ fn a_log_that_cannot_be_had_is_one_clear_line_at_the_start() {
     logs.fifo("fifo");
     let site = Site::new();
     for (name, reason) in [
-        ("missing/access.log", "its directory does not exist"),
+        ("missing/access.log", "does not exist; make it"),
         ("directory", "Is a directory"),
         ("fifo", "nothing reads from it"),
     ] {
@@ -428,6 +428,22 @@ fn a_reload_that_cannot_open_the_log_changes_nothing() {
     assert_eq!(server.get("/").status(), 403);
     let line = lines(&logs.path("access.log"), 1).remove(0);
     assert!(line.contains("\"GET / HTTP/1.1\" 403"), "{line}");
+}
+
+#[test]
+fn whose_the_directory_must_be_is_told_where_the_server_may_not_write() {
+    let logs = Logs::new();
+    let closed = logs.path("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    let server = Site::new().configured_as_nobody(SITE);
+    server.site().config(&logs.config("closed/log", "json"));
+    server.logged(&[
+        "not reloaded",
+        "permission denied; give its directory",
+        "uid",
+        "LogsDirectory=pywebd",
+    ]);
 }
 
 #[test]
