@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::{
@@ -12,15 +12,18 @@ use crate::{
         arguments::{ControlPath, Running, Serve},
         outcome::Outcome,
     },
-    server::control::{self, Answer, Ending, Request},
+    server::control::{self, Answer, Ending, Place, Request},
 };
 
 /// Asks a server, and tells what it answers.
 pub fn ask(server: &Running, request: Request) -> Outcome {
-    let Some(path) = named(server.control.as_ref()).or_else(usual_place) else {
-        let reason = "neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set: \
-                      name the control socket of the server with --control";
-        return failed(reason, Exit::Usage);
+    let path = match place(server.control.as_ref()) {
+        Place::Named(path) | Place::Usual(path) => path,
+        Place::Unknown => {
+            let reason = "neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set: \
+                          name the control socket of the server with --control";
+            return failed(reason, Exit::Usage);
+        }
     };
     match control::ask(&path, request) {
         Ok(answer) => told(answer),
@@ -29,17 +32,16 @@ pub fn ask(server: &Running, request: Request) -> Outcome {
 }
 
 /// Where a server listens for that; nowhere where it serves a directory, unless it is told to.
-pub fn of_server(what: &Serve) -> Option<PathBuf> {
-    let usual = || what.config.as_ref().and_then(|_| usual_place());
-    named(what.control.as_ref()).or_else(usual)
+pub fn of_server(what: &Serve) -> Option<Place> {
+    let is_wanted = what.control.is_some() || what.config.is_some();
+    is_wanted.then(|| place(what.control.as_ref()))
 }
 
-fn named(control: Option<&ControlPath>) -> Option<PathBuf> {
-    control.map(|ControlPath(path)| path.clone())
-}
-
-/// The place that systemd has made for this service, root's, or the user's.
-fn usual_place() -> Option<PathBuf> {
+/// The place that is named, that systemd has made for this service, root's, or the user's.
+fn place(named: Option<&ControlPath>) -> Place {
+    if let Some(ControlPath(path)) = named {
+        return Place::Named(path.clone());
+    }
     // A relative path is to be ignored (XDG Base Directory Specification).
     let set = |name| {
         let value = std::env::var(name).ok();
@@ -48,12 +50,15 @@ fn usual_place() -> Option<PathBuf> {
     // Of several directories (systemd.exec(5), `RuntimeDirectory=`) the first.
     let first = |list: String| list.split(':').next().map(str::to_owned);
     if let Some(directory) = set("RUNTIME_DIRECTORY").and_then(first) {
-        return Some(Path::new(&directory).join("control"));
+        return Place::Named(Path::new(&directory).join("control"));
     }
     if rustix::process::geteuid().is_root() {
-        return Some("/run/pywebd/control".into());
+        return Place::Usual("/run/pywebd/control".into());
     }
-    set("XDG_RUNTIME_DIR").map(|directory| Path::new(&directory).join("pywebd/control"))
+    match set("XDG_RUNTIME_DIR") {
+        Some(directory) => Place::Usual(Path::new(&directory).join("pywebd/control")),
+        None => Place::Unknown,
+    }
 }
 
 fn told(answer: Answer) -> Outcome {
@@ -113,7 +118,7 @@ mod tests {
     use super::*;
     use crate::cli::arguments::{Arguments, Verb};
 
-    fn place(arguments: &[&str]) -> Option<PathBuf> {
+    fn place(arguments: &[&str]) -> Option<Place> {
         let arguments = [&["pywebd", "serve"], arguments].concat();
         match Arguments::try_parse_from(arguments).unwrap().verb {
             Some(Verb::Serve(what)) => of_server(&what),
@@ -125,11 +130,10 @@ mod tests {
     fn a_served_directory_has_no_control_socket_but_where_one_is_named() {
         assert_eq!(place(&["/srv"]), None);
         assert_eq!(place(&[]), None);
-        let named = Some(PathBuf::from("/run/a/control"));
-        assert_eq!(place(&["/srv", "--control", "/run/a/control"]), named);
-        assert_eq!(
-            place(&["--config", "a", "--control", "/run/a/control"]),
-            named
-        );
+        let named = ["--control", "/run/a/control"];
+        for what in ["/srv", "--config=a"] {
+            let place = place(&[&[what], &named[..]].concat());
+            assert_eq!(place, Some(Place::Named("/run/a/control".into())));
+        }
     }
 }

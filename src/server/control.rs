@@ -132,6 +132,17 @@ pub struct Asked {
     pub reply: Sender<Answer>,
 }
 
+/// Where the control socket of a server is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where it was told to be.
+    Named(PathBuf),
+    /// Where it is looked for if nothing else is said.
+    Usual(PathBuf),
+    /// Nothing says where.
+    Unknown,
+}
+
 /// The socket of this server; its name goes with it.
 #[derive(Debug)]
 pub struct Control(Arc<Shared>);

@@ -22,7 +22,6 @@ mod workers;
 use std::{
     io, iter,
     os::fd::OwnedFd,
-    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -43,7 +42,7 @@ use crate::{
     transport::Listen,
 };
 
-use control::{Answer, Asked, Control, Request};
+use control::{Answer, Asked, Control, Place, Request};
 use current::Current;
 use error::StartError;
 use event::{Event, Signals};
@@ -78,8 +77,8 @@ pub struct Start {
     pub launcher: Option<LauncherChild>,
     /// The log in use.
     pub logs: Logs,
-    /// Where the control socket is to be.
-    pub control: Option<PathBuf>,
+    /// Where the control socket is to be, if there is to be one.
+    pub control: Option<Place>,
 }
 
 /// A worker ended while the server ran: its connections are lost, and its share of new ones would
@@ -126,7 +125,7 @@ impl Server {
             let kept = launcher.keep(sender.clone());
             kept.map_err(StartError::system("watching the launcher"))?;
         }
-        let control = start.control.and_then(|path| control(path, &sender));
+        let control = start.control.and_then(|place| control(place, &sender));
         let cache = Arc::new(Cache::new(start.snapshot.cache));
         let count = start.snapshot.workers;
         let current = Current::new(Arc::new(start.snapshot));
@@ -272,12 +271,27 @@ impl Server {
 }
 
 /// The control socket. A server serves without one, too.
-fn control(path: PathBuf, events: &Sender<Event>) -> Option<Control> {
+fn control(place: Place, events: &Sender<Event>) -> Option<Control> {
+    let remedy = "for `pywebd reload`, name one with --control; SIGHUP reloads without it";
+    let (path, is_named) = match place {
+        Place::Named(path) => (path, true),
+        Place::Usual(path) => (path, false),
+        Place::Unknown => {
+            tracing::info!(
+                "no control socket: neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR is set; {remedy}"
+            );
+            return None;
+        }
+    };
     let shown = path.display().to_string();
     let refused = |error: &io::Error| {
-        tracing::warn!(
-            "no control socket at {shown}: {error}; `pywebd reload` does not reach this server"
-        );
+        if is_named {
+            tracing::warn!(
+                "no control socket at {shown}: {error}; `pywebd reload` does not reach this server"
+            );
+        } else {
+            tracing::info!("no control socket at {shown}: {error}; {remedy}");
+        }
     };
     Control::start(path, events.clone())
         .inspect_err(refused)

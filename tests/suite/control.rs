@@ -325,6 +325,20 @@ fn the_place_that_the_service_manager_has_made_is_the_usual_one() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_had_is_a_warning_only_where_it_was_asked_for() {
+    let server = Site::new().configured(SITE);
+    server.logged(&["WARN", "no control socket at /proc/none/control"]);
+    for (directory, reason) in [
+        ("", "neither RUNTIME_DIRECTORY nor XDG_RUNTIME_DIR"),
+        ("/proc/none", "at /proc/none/pywebd/control"),
+    ] {
+        let variables = [("RUNTIME_DIRECTORY", ""), ("XDG_RUNTIME_DIR", directory)];
+        let server = Site::new().configured_as_nobody_with(SITE, &variables);
+        server.logged(&["INFO", "no control socket", reason, "--control"]);
+    }
+}
+
+#[test]
 fn a_socket_that_was_left_over_is_replaced() {
     let site = Site::new();
     let path = site.directory().join("run/control");
