@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     launcher::service,
-    support::{HANG, SITE, Server, Site},
+    support::{HANG, SITE, Server, Site, copy_program},
 };
 
 const LISTING: &str = "site.a: path.\"/\".listing false -> true";
@@ -464,9 +464,7 @@ fn other_users_are_turned_away() {
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     open(server.site.directory());
     open(server.control.parent().unwrap());
-    // The program may lie where nobody looks.
-    let program = server.site.directory().join("pywebd");
-    fs::copy(env!("CARGO_BIN_EXE_pywebd"), &program).unwrap();
+    let program = copy_program(server.site.directory());
     let ask = |part: &str| {
         let mut command = Command::new(&program);
         command.args(["reload", "--control", server.control.to_str().unwrap()]);

@@ -5,7 +5,7 @@ mod server;
 mod traffic;
 
 pub use client::{Connection, HANG, Response};
-pub use server::Server;
+pub use server::{Server, copy_program};
 pub use traffic::Traffic;
 
 use std::{

@@ -7,7 +7,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Condvar, Mutex,
@@ -45,6 +45,15 @@ const NOWHERE: &str = "/proc/none";
 /// The program under test: `PYWEBD` names another than the one that was built with the suite.
 fn program() -> OsString {
     env::var_os("PYWEBD").unwrap_or_else(|| env!("CARGO_BIN_EXE_pywebd").into())
+}
+
+/// A copy of the program in this directory, for it may lie where nobody looks. Another process makes it:
+/// a file that this one writes is open in those that other tests start meanwhile, and cannot be executed.
+pub fn copy_program(directory: &Path) -> PathBuf {
+    let copy = directory.join("pywebd");
+    let copied = Command::new("cp").arg(program()).arg(&copy).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy");
+    copy
 }
 
 fn command(arguments: &[&str]) -> Command {
@@ -104,10 +113,7 @@ impl Server {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        // The program may lie where nobody looks.
-        let copy = directory.join("pywebd");
-        fs::copy(program(), &copy).expect("a copy");
-        let mut command = Command::new(copy);
+        let mut command = Command::new(copy_program(directory));
         command.args(arguments);
         let mut command = followed(command);
         command.envs(variables.iter().copied());
