@@ -240,7 +240,7 @@ fn changes_without_end_are_read_now_and_then() {
     }
     // Each time it has settled, or was waited for in vain; a machine that is busy may pause.
     assert!(start.elapsed() >= Duration::from_millis(400));
-    assert!(writes > 100, "{writes}");
+    assert!(writes > 20, "{writes}");
     assert_eq!(server.get("/a/x").text(), "x");
 }
 
