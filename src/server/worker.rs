@@ -133,6 +133,8 @@ impl Worker {
             .spawn(move || {
                 // Told when the thread ends, also by a panic outside of a connection's task.
                 let _ended = Ended { number, events };
+                // What the cache asks on each thread is opened while there are descriptors.
+                let _ = service.cache.current();
                 let shared = Shared {
                     current,
                     service,
