@@ -1,5 +1,6 @@
 //! Opening files beneath a root, and asking the opened file, never the path.
 
+pub mod filesystem;
 mod follow;
 pub mod policy;
 pub mod root;

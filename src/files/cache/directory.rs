@@ -18,10 +18,9 @@ use crate::{
     files::cache::{
         Cache,
         entry::{Known, Thing},
-        filesystem,
         watch::{Node, Watch},
     },
-    fs::{OpenError, Root, Wait},
+    fs::{OpenError, Root, Wait, filesystem},
 };
 
 /// So many symbolic links may be on the way to a root: as many as the kernel follows.

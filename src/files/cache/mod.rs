@@ -11,7 +11,6 @@
 
 mod directory;
 mod entry;
-mod filesystem;
 mod size;
 mod vacancy;
 mod watch;
@@ -27,7 +26,7 @@ use quick_cache::{
 
 use crate::{
     files::content::IN_MEMORY,
-    fs::{Kind, OpenError, Opened, Root, Wait},
+    fs::{Kind, OpenError, Opened, Root, Wait, filesystem},
     semantics::coding::Coding,
 };
 

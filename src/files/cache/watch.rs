@@ -6,7 +6,7 @@
 //!
 //! A directory is watched for its names, a file for its content: writes through another name of a
 //! file (a hard link) tell the file, not the directory that it was found in. Mounts are told by their
-//! table. What nobody tells is said in `filesystem`; and writes through a mapping or by `io_submit(2)`
+//! table. What nobody tells is said in `fs::filesystem`; and writes through a mapping or by `io_submit(2)`
 //! are told only when the file is closed.
 
 use std::{

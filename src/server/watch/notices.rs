@@ -22,27 +22,17 @@ use std::{
 use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::{
     event::{EventfdFlags, eventfd},
-    fs::{FileType, lstat, statfs},
+    fs::{FileType, Mode, OFlags, lstat},
     io::Errno,
 };
 
-use crate::config::{Seen, seen::What};
+use crate::{
+    config::{Seen, seen::What},
+    fs::filesystem::tells_changes,
+};
 
 /// As many symbolic links as the kernel follows in one path.
 const LINKS: usize = 40;
-
-/// Filesystems that others than this kernel's programs change (`statfs(2)`): 9P, AFS, Ceph, FUSE,
-/// NFS, SMB in three kinds.
-const SHARED: [u32; 8] = [
-    0x0102_1997,
-    0x5346_414f,
-    0x00c3_6400,
-    0x6573_5546,
-    0x6969,
-    0x517b,
-    0xff53_4d42,
-    0xfe53_4d42,
-];
 
 /// What is watched.
 #[derive(Debug)]
@@ -315,9 +305,10 @@ impl Way<'_> {
 
     /// Where changes come from elsewhere, there is no notice of them.
     fn look_out(&mut self, directory: &Path) {
-        let is_shared = statfs(directory)
-            .is_ok_and(|stat| SHARED.iter().any(|kind| i64::from(*kind) == stat.f_type));
-        self.is_blind |= is_shared;
+        // One that is gone or closed is heard of by its own directory.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(directory, flags, Mode::empty());
+        self.is_blind |= opened.is_ok_and(|directory| !tells_changes(directory));
     }
 }
 

@@ -9,13 +9,14 @@ pub use server::{Server, copy_program};
 pub use traffic::Traffic;
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    ptr,
     time::{Duration, SystemTime},
 };
+
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
 /// A site for every host.
 pub const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
@@ -118,22 +119,31 @@ fn write(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("the file");
 }
 
-/// Writes over a file through a mapping, which has ended when this returns. Mapping is unsafe, so another
-/// program does it.
+/// Writes over a file through a mapping, which has ended when this returns. The file is as long as the
+/// content, and nobody shortens it meanwhile.
 pub fn write_through_mapping(path: &Path, content: &[u8]) -> io::Result<()> {
-    const MAPPED: &str = "
-import mmap, sys
-with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
-    mapping[:] = sys.stdin.buffer.read()
-    mapping.flush()
-";
-    let mut python = Command::new("python3")
-        .args(["-c", MAPPED])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .spawn()?;
-    python.stdin.take().expect("a pipe").write_all(content)?;
-    let status = python.wait()?;
-    let failed = || io::Error::other(format!("python3: {status}"));
-    status.success().then_some(()).ok_or_else(failed)
+    let file = fs::File::options().read(true).write(true).open(path)?;
+    let length = content.len();
+    assert_eq!(
+        file.metadata()?.len(),
+        length as u64,
+        "what is not mapped cannot be written"
+    );
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the mapping is as long as the file and the content, is known here alone, and is not used
+    // after its end.
+    unsafe {
+        let mapping = mmap(
+            ptr::null_mut(),
+            length,
+            protection,
+            MapFlags::SHARED,
+            &file,
+            0,
+        )?;
+        ptr::copy_nonoverlapping(content.as_ptr(), mapping.cast(), length);
+        let written = msync(mapping, length, MsyncFlags::SYNC);
+        munmap(mapping, length)?;
+        Ok(written?)
+    }
 }

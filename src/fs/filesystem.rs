@@ -28,7 +28,7 @@ const CASEFOLD: u32 = 0x4000_0000;
 
 /// Whether every change of a file or a directory makes an event. What lies on a network's filesystem,
 /// or a program's (FUSE), others change, too; what is encrypted by directories changes with its keys.
-pub(super) fn tells_changes(fd: impl AsFd) -> bool {
+pub fn tells_changes(fd: impl AsFd) -> bool {
     let Ok(filesystem) = rustix::fs::fstatfs(&fd) else {
         return false;
     };
@@ -45,7 +45,7 @@ pub(super) fn tells_changes(fd: impl AsFd) -> bool {
 }
 
 /// Whether events name what is in an open directory as requests do.
-pub(super) fn tells_names(directory: impl AsFd) -> bool {
+pub fn tells_names(directory: impl AsFd) -> bool {
     // A filesystem without such flags has no such directories.
     let flags = ioctl_getflags(&directory).map_or(0, |flags| flags.bits());
     flags & CASEFOLD == 0 && tells_changes(directory)
