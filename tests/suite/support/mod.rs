@@ -9,14 +9,20 @@ pub use server::{Server, copy_program};
 pub use traffic::Traffic;
 
 use std::{
+    ffi::{CStr, CString},
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
     ptr,
     time::{Duration, SystemTime},
 };
 
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    io::Errno,
+    mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap},
+    process::{Pid, WaitOptions, waitpid},
+};
 
 /// A site for every host.
 pub const SITE: &str = "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n";
@@ -121,29 +127,44 @@ fn write(path: &Path, content: &[u8]) {
 
 /// Writes over a file through a mapping, which has ended when this returns. The file is as long as the
 /// content, and nobody shortens it meanwhile.
+///
+/// A process of its own opens it: what this one has open, a test beside this one hands to the program that
+/// it starts, and the file is closed only when that program has begun.
 pub fn write_through_mapping(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = fs::File::options().read(true).write(true).open(path)?;
-    let length = content.len();
     assert_eq!(
-        file.metadata()?.len(),
-        length as u64,
+        fs::metadata(path)?.len(),
+        content.len() as u64,
         "what is not mapped cannot be written"
     );
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the child calls nothing but the system, as it must in a process that had several threads.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let written = map_and_write(&path, content);
+            libc::_exit(written.map_or_else(Errno::raw_os_error, |()| 0));
+        }
+        Pid::from_raw(child).ok_or_else(io::Error::last_os_error)?
+    };
+    let (_, status) = waitpid(Some(child), WaitOptions::empty())?.expect("the child has ended");
+    match status.exit_status() {
+        Some(0) => Ok(()),
+        Some(error) => Err(io::Error::from_raw_os_error(error)),
+        None => Err(io::Error::other("the process that maps was killed")),
+    }
+}
+
+fn map_and_write(path: &CStr, content: &[u8]) -> rustix::io::Result<()> {
+    let file = open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let (length, flags) = (content.len(), MapFlags::SHARED);
     // SAFETY: the mapping is as long as the file and the content, is known here alone, and is not used
     // after its end.
     unsafe {
-        let mapping = mmap(
-            ptr::null_mut(),
-            length,
-            protection,
-            MapFlags::SHARED,
-            &file,
-            0,
-        )?;
+        let mapping = mmap(ptr::null_mut(), length, protection, flags, &file, 0)?;
         ptr::copy_nonoverlapping(content.as_ptr(), mapping.cast(), length);
         let written = msync(mapping, length, MsyncFlags::SYNC);
         munmap(mapping, length)?;
-        Ok(written?)
+        written
     }
 }
