@@ -127,7 +127,7 @@ struct Shared {
     records: AtomicUsize,
     /// What the lines of scripts in the queue cost.
     lines: AtomicUsize,
-    /// How many did not fit since the writer last took the number.
+    /// How many did not fit, ever.
     dropped: AtomicU64,
     /// Whether nobody wants to know of requests.
     ignores_requests: AtomicBool,
@@ -162,6 +162,11 @@ impl Sink {
             self.shared.release(cost);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many records did not fit since the start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// Has everything that is handed in from now on written elsewhere.
@@ -238,7 +243,7 @@ mod tests {
         }
         sink.reopen();
         sink.reopen();
-        assert_eq!(source.shared.dropped.load(Ordering::Relaxed), 5);
+        assert_eq!(sink.dropped(), 5);
         for _ in 0..QUEUE {
             let next = source.next(Some(Duration::ZERO));
             assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");

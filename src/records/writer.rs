@@ -87,6 +87,7 @@ impl Writer {
 
 fn write_all(source: &Source, mut target: Target) {
     let mut said = None::<Instant>;
+    let mut told = 0;
     loop {
         match source.next(target.requests.patience()) {
             Ok(Queued::Record(record)) => target.write(&record),
@@ -95,11 +96,11 @@ fn write_all(source: &Source, mut target: Target) {
             Err(RecvTimeoutError::Timeout) => target.requests.flush(),
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let dropped = &source.shared.dropped;
-        if dropped.load(Ordering::Relaxed) > 0 && said.is_none_or(|at| at.elapsed() >= AGAIN) {
-            let dropped = dropped.swap(0, Ordering::Relaxed);
-            tracing::warn!("{dropped} records were dropped: the log did not keep up");
-            said = Some(Instant::now());
+        let dropped = source.shared.dropped.load(Ordering::Relaxed);
+        if dropped > told && said.is_none_or(|at| at.elapsed() >= AGAIN) {
+            let more = dropped - told;
+            tracing::warn!("{more} records were dropped: the log did not keep up");
+            (said, told) = (Some(Instant::now()), dropped);
         }
     }
     target.requests.finish();
