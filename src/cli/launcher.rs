@@ -7,8 +7,7 @@ use crate::{
     cli::{
         Exit,
         arguments::{Launcher, Serve},
-        logging::{self, Lines},
-        serve,
+        logging, serve,
     },
     config::{self, Source},
     launcher,
@@ -21,10 +20,10 @@ use crate::{
 pub fn launch(what: &Launcher) -> Exit {
     let outcome = source(&what.serve).and_then(|source| {
         let listener = listener(what).map_err(|error| error.to_string())?;
-        let messages = logging::start(level(&source), Lines::Direct);
+        let log_level = logging::direct(level(&source));
         let load = || {
             let snapshot = load(&source)?;
-            set_level(&messages.level, &snapshot.log);
+            set_level(&log_level, &snapshot.log);
             Ok(snapshot)
         };
         let groups = launcher::groups::Groups::prepare(what.parent);

@@ -1,33 +1,40 @@
 //! Own messages: to the journal when it is what standard error is connected to, else as lines.
+//!
+//! Only the thread that writes records waits for the journal or for whoever reads standard error. The
+//! launcher, which has no other thread, does not wait for the journal either: what that does not take
+//! is counted.
 
-use std::{fmt, io, sync::Arc, time::SystemTime};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwapOption;
-use tracing::{Level, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber, field::Field};
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::LevelFilter,
-    fmt::{MakeWriter, format::Writer},
-    layer::SubscriberExt,
+    fmt::{
+        MakeWriter,
+        format::{self, Writer},
+    },
+    layer::{Context, SubscriberExt},
     registry::LookupSpan,
     reload,
     util::SubscriberInitExt,
 };
 
 use crate::{
-    records::{Record, Sink, format::terminal},
+    records::{
+        Record, Sink,
+        format::{journal, terminal},
+        journal::Journal,
+        message::Message,
+    },
     server::logs::LevelHandle,
     systemd,
 };
-
-/// Where messages go when there is no journal for them.
-#[derive(Debug)]
-pub enum Lines {
-    /// Straight to standard error: for a process without a queue.
-    Direct,
-    /// Through the queue of records, so that nobody waits for whoever reads standard error.
-    Queued(Sink),
-}
 
 /// Keeps the queue of records open for messages; dropped before the queue's end is waited for.
 #[derive(Debug)]
@@ -43,44 +50,63 @@ impl Drop for Messages {
     }
 }
 
-/// Begins to write own messages of this level and above.
-pub fn start(level: Level, to: Lines) -> Messages {
-    let queue = Arc::new(ArcSwapOption::empty());
-    let journal = systemd::journal::is_stderr().then(journal).flatten();
-    let layer = journal.unwrap_or_else(|| match to {
-        Lines::Direct => lines(anstream::stderr).boxed(),
-        Lines::Queued(sink) => {
-            queue.store(Some(Arc::new(sink)));
-            lines(QueuedLines(Arc::clone(&queue))).boxed()
-        }
-    });
-    let (filter, level) = reload::Layer::new(LevelFilter::from_level(level));
-    // A second subscriber in the process would be a bug, and no reason to stop.
-    let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
-        .try_init();
+/// Begins to hand own messages of this level and above to the writer of records.
+pub fn queued(level: Level, sink: Sink) -> Messages {
+    let queue = Arc::new(ArcSwapOption::from_pointee(sink));
+    let queued = Queued(Arc::clone(&queue));
+    let layer = if systemd::journal::is_stderr() {
+        queued.boxed()
+    } else {
+        lines(queued).boxed()
+    };
+    let level = begin(level, layer);
     Messages { queue, level }
 }
 
-type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
+/// What the writer of records writes messages down by. It waits for the journal, already here.
+pub fn waiting() -> Dispatch {
+    let journal = systemd::journal::is_stderr().then(journal);
+    match journal.flatten() {
+        Some(journal) => registry().with(journal).into(),
+        None => registry().with(lines(anstream::stderr)).into(),
+    }
+}
 
-fn journal<S>() -> Option<BoxedLayer<S>>
-where
-    S: Subscriber + for<'s> LookupSpan<'s>,
-{
+/// Begins to write own messages of this level and above, in a process of one thread.
+pub fn direct(level: Level) -> LevelHandle {
+    let journal = systemd::journal::is_stderr().then(Journal::open);
+    let layer = match journal {
+        Some(Ok(journal)) => Unwaiting::new(journal).boxed(),
+        Some(Err(_)) | None => lines(anstream::stderr).boxed(),
+    };
+    begin(level, layer)
+}
+
+fn begin(level: Level, layer: Box<dyn Layer<Registry> + Send + Sync>) -> LevelHandle {
+    let (filter, level) = reload::Layer::new(LevelFilter::from_level(level));
+    // A second subscriber in the process would be a bug, and no reason to stop.
+    let _ = registry().with(layer.with_filter(filter)).try_init();
+    level
+}
+
+fn registry() -> Registry {
+    tracing_subscriber::registry()
+}
+
+/// Writes to the journal, and waits for it.
+fn journal() -> Option<tracing_journald::Layer> {
     let layer = tracing_journald::layer().ok()?;
     let priorities = tracing_journald::PriorityMappings {
         info: tracing_journald::Priority::Informational,
+        debug: tracing_journald::Priority::Debug,
         ..tracing_journald::PriorityMappings::new()
     };
-    Some(
-        layer
-            // With a prefix, `MESSAGE_ID` would be another field.
-            .with_field_prefix(None)
-            .with_priority_mappings(priorities)
-            .with_syslog_identifier("pywebd".to_owned())
-            .boxed(),
-    )
+    let layer = layer
+        // With a prefix, `MESSAGE_ID` would be another field.
+        .with_field_prefix(None)
+        .with_priority_mappings(priorities)
+        .with_syslog_identifier("pywebd".to_owned());
+    Some(layer)
 }
 
 fn lines<S, W>(writer: W) -> impl Layer<S> + Send + Sync
@@ -91,16 +117,30 @@ where
     tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_timer(LocalTime)
+        .fmt_fields(format::debug_fn(text))
         .with_writer(writer)
 }
 
-/// Makes a record of each message.
-struct QueuedLines(Arc<ArcSwapOption<Sink>>);
+/// A line has no place for the journal's fields; the text says it all.
+fn text(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(out, "{value:?}"),
+        _ => Ok(()),
+    }
+}
 
-/// Where one message is written.
-struct QueuedLine(Option<Arc<Sink>>);
+/// Hands messages in as records.
+struct Queued(Arc<ArcSwapOption<Sink>>);
 
-impl MakeWriter<'_> for QueuedLines {
+impl<S: Subscriber> Layer<S> for Queued {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if let Some(sink) = &*self.0.load() {
+            sink.send(Record::Message(Message::of(event)));
+        }
+    }
+}
+
+impl MakeWriter<'_> for Queued {
     type Writer = QueuedLine;
 
     fn make_writer(&self) -> QueuedLine {
@@ -108,10 +148,13 @@ impl MakeWriter<'_> for QueuedLines {
     }
 }
 
+/// Where one line is written.
+struct QueuedLine(Option<Arc<Sink>>);
+
 impl io::Write for QueuedLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(sink) = &self.0 {
-            sink.send(Record::Message(line.to_vec()));
+            sink.send(Record::Line(line.to_vec()));
         }
         Ok(line.len())
     }
@@ -120,6 +163,56 @@ impl io::Write for QueuedLine {
         Ok(())
     }
 }
+
+/// Writes the launcher's messages to the journal if that takes them at once.
+struct Unwaiting(Mutex<Attempts>);
+
+struct Attempts {
+    journal: Journal,
+    /// How many messages were not taken since that was said, of the process with this id: a copy of
+    /// the launcher does not say what the launcher says.
+    dropped: (u32, u64),
+}
+
+impl Unwaiting {
+    fn new(journal: Journal) -> Self {
+        let dropped = (0, 0);
+        Self(Mutex::new(Attempts { journal, dropped }))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Unwaiting {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.write(&Message::of(event));
+    }
+}
+
+impl Attempts {
+    fn write(&mut self, message: &Message) {
+        let process = std::process::id();
+        let mut dropped = match self.dropped {
+            (of, count) if of == process => count,
+            _ => 0,
+        };
+        let mut entry = Vec::new();
+        if dropped > 0 {
+            journal::dropped(dropped, LAUNCHER, &mut entry);
+            if self.journal.try_send(&entry).is_ok() {
+                dropped = 0;
+            }
+            entry.clear();
+        }
+        journal::message(message, LAUNCHER, &mut entry);
+        if self.journal.try_send(&entry).is_err() {
+            dropped += 1;
+        }
+        self.dropped = (process, dropped);
+    }
+}
+
+/// What the launcher is called in the journal.
+const LAUNCHER: &str = "pywebd-cgi";
 
 /// The time as it stands before access records.
 struct LocalTime;

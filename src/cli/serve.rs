@@ -8,14 +8,9 @@ use std::{
 
 use crate::{
     cgi::Gateway,
-    cli::{
-        Exit,
-        arguments::Serve,
-        control,
-        logging::{self, Lines},
-    },
-    config::{self, Source},
-    records,
+    cli::{Exit, arguments::Serve, control, logging},
+    config::{self, Report, Source},
+    records::{self, message_id},
     server::{
         Server, Start,
         error::StartError,
@@ -27,6 +22,9 @@ use crate::{
     systemd,
     transport::Listen,
 };
+
+/// So many errors of a configuration are told to the journal.
+const FINDINGS: usize = 50;
 
 /// Without a verb: the folder `www` here, as in a fresh clone.
 pub fn demonstrate() -> Exit {
@@ -61,10 +59,11 @@ pub fn serve(what: &Serve) -> Exit {
         Err(error) => return refused("taking signals", &error),
     };
     let loaded = config::load(&source, &config::environment::variable);
-    anstream::eprint!("{}", loaded.report.render());
     let Some(snapshot) = loaded.snapshot else {
+        refuse(&loaded.report);
         return Exit::Config;
     };
+    anstream::eprint!("{}", loaded.report.render());
     // Taken before another process could get them, too.
     let sockets = systemd::sockets::passed().unwrap_or_default();
     // The launcher is a process of its own, started while this one is small and has one thread.
@@ -73,9 +72,9 @@ pub fn serve(what: &Serve) -> Exit {
         Err(error) => return refused("starting the launcher", &error),
     };
     let (sink, records) = records::queue();
-    let messages = logging::start(snapshot.log.level, Lines::Queued(sink.clone()));
+    let messages = logging::queued(snapshot.log.level, sink.clone());
     let writer = logs::open(&snapshot.log).and_then(|target| {
-        let writer = records::writer::start(records, target);
+        let writer = records::writer::start(records, target, logging::waiting);
         writer.map_err(StartError::system("starting the writer of records"))
     });
     let writer = match writer {
@@ -103,7 +102,7 @@ pub fn serve(what: &Serve) -> Exit {
     let exit = match Server::start(start) {
         Ok(server) => run(what, server, &gateway),
         Err(error) => {
-            eprintln!("pywebd: {error}");
+            complain(&error);
             exit_of(&error)
         }
     };
@@ -126,6 +125,30 @@ fn run(what: &Serve, server: Server, gateway: &Gateway) -> Exit {
             tracing::error!("{error}");
             Exit::Software
         }
+    }
+}
+
+/// Says what is wrong with the configuration.
+fn refuse(report: &Report) {
+    if !systemd::journal::is_stderr() {
+        anstream::eprint!("{}", report.render());
+        return;
+    }
+    logging::direct(tracing::Level::INFO);
+    for finding in report.diagnostics.iter().take(FINDINGS) {
+        tracing::error!(
+            MESSAGE_ID = message_id::CONFIGURATION_REFUSED,
+            "the server does not start: {finding}"
+        );
+    }
+}
+
+/// Says why the server does not start.
+fn complain(error: &StartError) {
+    if systemd::journal::is_stderr() {
+        tracing::error!(MESSAGE_ID = error.message_id(), "{error}");
+    } else {
+        eprintln!("pywebd: {error}");
     }
 }
 
@@ -212,6 +235,15 @@ fn launcher_arguments(what: &Serve) -> Vec<OsString> {
 
 /// Says where the site is and how to stop, to a person who started it by hand.
 fn announce(what: &Serve, server: &Server) {
+    if systemd::journal::is_stderr() {
+        let addresses: Vec<String> = server.addresses().map(Listen::to_string).collect();
+        let addresses = addresses.join(", ");
+        tracing::info!(
+            MESSAGE_ID = message_id::STARTED,
+            "started, listening on {addresses}"
+        );
+        return;
+    }
     let what = match (&what.directory, &what.config) {
         (_, Some(config)) => config.display().to_string(),
         (Some(directory), None) => directory.display().to_string(),

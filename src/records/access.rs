@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{StatusCode, request::Parts};
+use http::{
+    StatusCode,
+    header::{HOST, REFERER, USER_AGENT},
+    request::Parts,
+};
 
 use crate::{
     records::{Record, Request, ScriptLine, Sink},
@@ -18,6 +22,9 @@ use crate::{
 
 /// How much of a script's stderr is kept for a diagnosis.
 const LAST_LINES: usize = 2 * 1024;
+
+/// What the allocator adds to the parts of a record, and the parts that are not counted.
+const ALLOCATIONS: usize = 256;
 
 /// Names a request in all that is written about it: the connection and the request's number on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,10 +52,25 @@ pub struct AccessRecord {
     pub duration: Duration,
     /// Where it came from.
     pub connection: Arc<Connection>,
-    /// Its head, as received.
-    pub head: Parts,
+    /// The first line of its head.
+    pub request_line: Box<str>,
+    /// Its `Host` field; of several the first, as of those below.
+    pub host: Option<Box<[u8]>>,
+    /// Its `Referer` field.
+    pub referer: Option<Box<[u8]>>,
+    /// Its `User-Agent` field.
+    pub user_agent: Option<Box<[u8]>>,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl AccessRecord {
+    /// What it takes in memory, with what belongs to it.
+    pub fn size(&self) -> usize {
+        let fields = [&self.host, &self.referer, &self.user_agent];
+        let fields = fields.into_iter().flatten().map(|value| value.len());
+        size_of::<Self>() + ALLOCATIONS + self.request_line.len() + fields.sum::<usize>()
+    }
 }
 
 /// What became of a request.
@@ -195,14 +217,19 @@ impl Pending {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let nothing = http::Request::new(()).into_parts().0;
-        let head = std::mem::replace(&mut self.head, nothing);
+        let head = &self.head;
+        // Copies: a slice of what came would keep the whole buffer of the connection.
+        let field = |name| head.headers.get(name).map(|value| value.as_bytes().into());
         let record = AccessRecord {
             id: self.id,
             time: self.time,
             duration: self.started.elapsed(),
             connection: Arc::clone(&self.connection),
-            head,
+            // hyper takes only lines that this gives back to the byte.
+            request_line: format!("{} {} {:?}", head.method, head.uri, head.version).into(),
+            host: field(HOST),
+            referer: field(REFERER),
+            user_agent: field(USER_AGENT),
             outcome: self.outcome.take(),
         };
         let request = Request::Access(Box::new(record));

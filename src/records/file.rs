@@ -24,6 +24,7 @@ use rustix::{
 use crate::records::{
     Request,
     format::{AccessFormat, combined, json},
+    message_id,
 };
 
 /// So many bytes are written at once.
@@ -215,6 +216,7 @@ impl AccessFile {
         if !std::mem::replace(&mut self.is_troubled, true) {
             let path = self.path.display();
             tracing::warn!(
+                MESSAGE_ID = message_id::ACCESS_LOG_FAILED,
                 "the access log {path} cannot be written: {what}; it is tried again, and what does \
                  not fit into {} KiB meanwhile is lost",
                 MOST >> 10

@@ -9,6 +9,10 @@
 pub mod access;
 pub mod file;
 pub mod format;
+pub mod journal;
+pub mod message;
+pub mod message_id;
+pub mod seldom;
 pub mod writer;
 
 use std::{
@@ -25,15 +29,23 @@ pub use access::{AccessRecord, Pending, RequestId, ScriptUse};
 
 use crate::transport::{Address, Remote};
 
+use message::Message;
 use writer::Target;
 
-/// How many records wait for the writer at most.
-const QUEUE: usize = 16 * 1024;
+/// How many records wait for the writer at most: more than a second of 50,000 requests each, for
+/// journald stands still while it begins another file or waits for the disk.
+const QUEUE: usize = 64 * 1024;
 
-/// How much of the queue lines of scripts may take, as [`ScriptLine::cost`] counts: less than half of
-/// its places, so that no flood of them drives out what is written down of requests, and no more
-/// memory than that.
-const LINES: usize = 4 << 20;
+/// How much memory they may take. A usual record takes about 0.8 KiB, the longest, of heads that are
+/// made to be long, as much as the head.
+const MEMORY: usize = 64 << 20;
+
+/// How much of that lines of scripts may take, as [`ScriptLine::size`] counts: less than half of the
+/// places, so that no flood of them drives out what is written down of requests.
+const LINES: usize = MEMORY / 4;
+
+/// What the queue and the allocator add to a record.
+const OVERHEAD: usize = 256;
 
 /// One thing to write down.
 #[derive(Debug)]
@@ -43,7 +55,9 @@ pub enum Record {
     /// A line that a script wrote to stderr.
     Script(ScriptLine),
     /// A message of the server's own, as it stands on standard error.
-    Message(Vec<u8>),
+    Line(Vec<u8>),
+    /// A message of the server's own for the subscriber of the writer's thread.
+    Message(Message),
 }
 
 /// What was asked, or might have been.
@@ -88,8 +102,8 @@ pub struct ScriptLine {
 }
 
 impl ScriptLine {
-    /// What it takes in memory, and a share of the queue.
-    fn cost(&self) -> usize {
+    /// What it takes in memory, with its share of the queue.
+    fn size(&self) -> usize {
         self.line.len() + LINES / (QUEUE / 2)
     }
 }
@@ -125,7 +139,9 @@ pub struct Source {
 struct Shared {
     /// How many records are in the queue.
     records: AtomicUsize,
-    /// What the lines of scripts in the queue cost.
+    /// What they take in memory.
+    memory: AtomicUsize,
+    /// What the lines of scripts take of that.
     lines: AtomicUsize,
     /// How many did not fit, ever.
     dropped: AtomicU64,
@@ -157,9 +173,9 @@ impl Sink {
         if is_request && self.shared.ignores_requests.load(Ordering::Acquire) {
             return;
         }
-        let cost = record.cost();
-        if !self.shared.admit(cost) || self.queue.send(Queued::Record(record)).is_err() {
-            self.shared.release(cost);
+        let size = record.size();
+        if !self.shared.admit(size) || self.queue.send(Queued::Record(record)).is_err() {
+            self.shared.release(size);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -195,7 +211,7 @@ impl Source {
             None => self.queue.recv()?,
         };
         match &queued {
-            Queued::Record(record) => self.shared.release(record.cost()),
+            Queued::Record(record) => self.shared.release(record.size()),
             Queued::Reopen => self.shared.will_reopen.store(false, Ordering::Release),
             Queued::Change(_) => {}
         }
@@ -205,29 +221,48 @@ impl Source {
 
 impl Shared {
     /// Takes a place in the queue; it has to be released also where there was none.
-    fn admit(&self, cost: usize) -> bool {
+    fn admit(&self, Size { memory, lines }: Size) -> bool {
         let records = self.records.fetch_add(1, Ordering::Relaxed);
-        let lines = self.lines.fetch_add(cost, Ordering::Relaxed) + cost;
-        records < QUEUE && (cost == 0 || lines <= LINES)
+        let all = self.memory.fetch_add(memory, Ordering::Relaxed) + memory;
+        let all_lines = self.lines.fetch_add(lines, Ordering::Relaxed) + lines;
+        records < QUEUE && all <= MEMORY && (lines == 0 || all_lines <= LINES)
     }
 
     fn ignore_requests(&self, yes: bool) {
         self.ignores_requests.store(yes, Ordering::Release);
     }
 
-    fn release(&self, cost: usize) {
+    fn release(&self, Size { memory, lines }: Size) {
         self.records.fetch_sub(1, Ordering::Relaxed);
-        self.lines.fetch_sub(cost, Ordering::Relaxed);
+        self.memory.fetch_sub(memory, Ordering::Relaxed);
+        self.lines.fetch_sub(lines, Ordering::Relaxed);
     }
 }
 
+/// What a record takes in the queue.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    memory: usize,
+    /// The share of the scripts' lines.
+    lines: usize,
+}
+
 impl Record {
-    /// What of the share of the scripts' lines it takes.
-    fn cost(&self) -> usize {
-        match self {
-            Self::Script(line) => line.cost(),
-            _ => 0,
-        }
+    fn size(&self) -> Size {
+        let memory = match self {
+            Self::Request(Request::Access(record)) => record.size(),
+            Self::Request(Request::Connection(record)) => OVERHEAD + record.line.len(),
+            Self::Script(line) => {
+                let size = line.size();
+                return Size {
+                    memory: size,
+                    lines: size,
+                };
+            }
+            Self::Line(line) => OVERHEAD + line.len(),
+            Self::Message(message) => OVERHEAD + message.size(),
+        };
+        Size { memory, lines: 0 }
     }
 }
 
@@ -239,7 +274,7 @@ mod tests {
     fn a_full_queue_counts_what_does_not_fit_and_still_takes_a_rotation_in_its_turn() {
         let (sink, source) = queue();
         for _ in 0..QUEUE + 5 {
-            sink.send(Record::Message(Vec::new()));
+            sink.send(Record::Line(Vec::new()));
         }
         sink.reopen();
         sink.reopen();
@@ -248,12 +283,45 @@ mod tests {
             let next = source.next(Some(Duration::ZERO));
             assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");
         }
-        sink.send(Record::Message(Vec::new()));
+        sink.send(Record::Line(Vec::new()));
         let next = source.next(Some(Duration::ZERO));
         assert!(matches!(next, Ok(Queued::Reopen)), "{next:?}");
         let next = source.next(Some(Duration::ZERO));
         assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");
         let end = source.next(Some(Duration::ZERO));
         assert!(matches!(end, Err(RecvTimeoutError::Timeout)), "{end:?}");
+    }
+
+    #[test]
+    fn long_records_fill_the_queue_by_what_they_take_in_memory() {
+        let (sink, source) = queue();
+        let most = MEMORY / (1 << 20);
+        for _ in 0..most {
+            sink.send(Record::Line(vec![b'x'; 1 << 20]));
+        }
+        assert_eq!(sink.dropped(), 1);
+        assert!(source.next(Some(Duration::ZERO)).is_ok());
+        sink.send(Record::Line(vec![b'x'; 1 << 20]));
+        assert_eq!(sink.dropped(), 1);
+        let line = |text: &[u8]| {
+            Record::Script(ScriptLine {
+                time: SystemTime::UNIX_EPOCH,
+                request: RequestId {
+                    connection: 1,
+                    number: 1,
+                },
+                site: Arc::from("example"),
+                script: "/srv/a".into(),
+                pid: 1,
+                line: text.to_vec(),
+            })
+        };
+        let (sink, _source) = queue();
+        for _ in 0..QUEUE {
+            sink.send(line(b""));
+        }
+        assert_eq!(sink.dropped(), QUEUE as u64 / 2, "half is for requests");
+        sink.send(Record::Line(Vec::new()));
+        assert_eq!(sink.dropped(), QUEUE as u64 / 2);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    os::unix::net::UnixDatagram,
     sync::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, channel},
@@ -11,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::records::{Queued, Record, Source, file::AccessFile, format};
+use tracing::dispatcher::{Dispatch, with_default};
 
-/// The journal's socket (systemd's "native" protocol).
-const JOURNAL: &str = "/run/systemd/journal/socket";
+use crate::records::{
+    Queued, Record, Source, file::AccessFile, format, journal::Journal, message_id,
+};
 
 /// Where records are written.
 #[derive(Debug)]
@@ -42,15 +42,13 @@ pub enum Log {
     /// Lines on standard error, colored on a terminal.
     Stderr,
     /// Entries of the journal.
-    Journal(UnixDatagram),
+    Journal(Journal),
 }
 
 impl Log {
     /// The journal, when there is one.
     pub fn journal() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(JOURNAL)?;
-        Ok(Self::Journal(socket))
+        Journal::open().map(Self::Journal)
     }
 }
 
@@ -64,14 +62,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Writer(Receiver<()>);
 
-/// Starts the writer. It ends when the last sink is gone and everything is written.
-pub fn start(source: Source, target: Target) -> io::Result<Writer> {
+/// Starts the writer. It ends when the last sink is gone and everything is written. `messages` makes
+/// what writes messages down at once, the writer's own and those that come through the queue; only
+/// this thread may wait for it.
+pub fn start(
+    source: Source,
+    target: Target,
+    messages: impl FnOnce() -> Dispatch + Send + 'static,
+) -> io::Result<Writer> {
     source.shared.ignore_requests(target.ignores_requests());
     let (finished, wait) = channel();
     thread::Builder::new()
         .name("records".into())
         .spawn(move || {
-            write_all(&source, target);
+            with_default(&messages(), || write_all(&source, target));
             drop(finished);
         })?;
     Ok(Writer(wait))
@@ -86,24 +90,55 @@ impl Writer {
 }
 
 fn write_all(source: &Source, mut target: Target) {
-    let mut said = None::<Instant>;
-    let mut told = 0;
+    let mut buffer = Vec::new();
+    let mut losses = Losses::default();
     loop {
-        match source.next(target.requests.patience()) {
-            Ok(Queued::Record(record)) => target.write(&record),
+        let untold = losses.untold(source).then_some(AGAIN);
+        let patience = target.requests.patience().into_iter().chain(untold).min();
+        match source.next(patience) {
+            Ok(Queued::Record(record)) => {
+                if target.write(&record, &mut buffer).is_err() {
+                    source.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             Ok(Queued::Change(next)) => target = target.succeeded_by(next),
             Ok(Queued::Reopen) => target.requests.reopen(),
             Err(RecvTimeoutError::Timeout) => target.requests.flush(),
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let dropped = source.shared.dropped.load(Ordering::Relaxed);
-        if dropped > told && said.is_none_or(|at| at.elapsed() >= AGAIN) {
-            let more = dropped - told;
-            tracing::warn!("{more} records were dropped: the log did not keep up");
-            (said, told) = (Some(Instant::now()), dropped);
+        if losses.untold(source) && losses.said.is_none_or(|at| at.elapsed() >= AGAIN) {
+            losses.tell(source);
         }
     }
+    if losses.untold(source) {
+        losses.tell(source);
+    }
     target.requests.finish();
+}
+
+/// What is said of the records that were dropped.
+#[derive(Debug, Default)]
+struct Losses {
+    said: Option<Instant>,
+    /// How many that told of.
+    told: u64,
+}
+
+impl Losses {
+    fn untold(&self, source: &Source) -> bool {
+        source.shared.dropped.load(Ordering::Relaxed) > self.told
+    }
+
+    fn tell(&mut self, source: &Source) {
+        let dropped = source.shared.dropped.load(Ordering::Relaxed);
+        let more = dropped - self.told;
+        tracing::warn!(
+            MESSAGE_ID = message_id::RECORDS_DROPPED,
+            PYWEBD_DROPPED = more,
+            "{more} records were dropped: the log did not keep up"
+        );
+        (self.said, self.told) = (Some(Instant::now()), dropped);
+    }
 }
 
 impl Target {
@@ -112,13 +147,15 @@ impl Target {
         matches!(self.requests, Requests::Ignored)
     }
 
-    fn write(&mut self, record: &Record) {
+    /// Fails when the log cannot have this record.
+    fn write(&mut self, record: &Record, buffer: &mut Vec<u8>) -> io::Result<()> {
         match (&mut self.requests, record) {
             (Requests::InFile(file), Record::Request(request)) => file.add(request),
             // What was on its way when requests began to be ignored.
             (Requests::Ignored, Record::Request(_)) => {}
-            _ => self.log.write(record),
+            _ => return self.log.write(record, buffer),
         }
+        Ok(())
     }
 
     fn succeeded_by(self, next: Self) -> Self {
@@ -163,26 +200,38 @@ impl Requests {
 }
 
 impl Log {
-    /// A log that cannot be written to is no reason to stop serving, and there is nowhere to say so.
-    fn write(&mut self, record: &Record) {
+    /// A closed standard error is no reason to stop serving, and there is nowhere to say so.
+    fn write(&mut self, record: &Record, buffer: &mut Vec<u8>) -> io::Result<()> {
         match (self, record) {
-            (_, Record::Message(line)) => {
+            (_, Record::Line(line)) => {
                 let _ = anstream::stderr().write_all(line);
             }
-            (Self::Stderr, record) => {
-                let line = format::terminal::line(record);
+            (log, Record::Message(message)) => {
+                if let Self::Journal(journal) = log {
+                    // The subscriber does not try again.
+                    journal.await_journald();
+                }
+                message.dispatch();
+            }
+            (Self::Stderr, Record::Request(request)) => {
+                let line = format::terminal::request(request);
                 let _ = anstream::stderr().write_all(line.as_bytes());
             }
-            (Self::Journal(socket), record) => {
-                let entry = format::journal::entry(record);
-                if socket.send(&entry).is_err()
-                    // journald was restarted: its socket is another one.
-                    && let Ok(Self::Journal(again)) = Self::journal()
-                {
-                    *socket = again;
-                    let _ = socket.send(&entry);
-                }
+            (Self::Stderr, Record::Script(script)) => {
+                let line = format::terminal::script(script);
+                let _ = anstream::stderr().write_all(line.as_bytes());
+            }
+            (Self::Journal(journal), Record::Request(request)) => {
+                buffer.clear();
+                format::journal::request(request, buffer);
+                return journal.send(buffer);
+            }
+            (Self::Journal(journal), Record::Script(script)) => {
+                buffer.clear();
+                format::journal::script(script, buffer);
+                return journal.send(buffer);
             }
         }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::transport::Listen;
+use crate::{records::message_id, transport::Listen};
 
 /// The server cannot start; one line says why.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,15 @@ impl StartError {
     /// A refusal of the operating system.
     pub fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::System { action, error }
+    }
+
+    /// What kind of message it is, where an administrator may look it up.
+    pub fn message_id(&self) -> Option<&'static str> {
+        match self {
+            Self::AccessLog { .. } => Some(message_id::ACCESS_LOG_FAILED),
+            Self::System { .. } => None,
+            _ => Some(message_id::NOT_LISTENING),
+        }
     }
 
     /// Whether more rights would help.

@@ -9,13 +9,8 @@ use std::{
     time::SystemTime,
 };
 
-use http::header::{REFERER, USER_AGENT};
-
 use crate::{
-    records::{
-        AccessRecord, ConnectionRecord, Request,
-        format::{RequestLine, field},
-    },
+    records::{AccessRecord, ConnectionRecord, Request},
     transport::{Address, Remote},
 };
 
@@ -36,17 +31,16 @@ pub fn line(request: &Request) -> String {
 
 fn access(record: &AccessRecord) -> String {
     let outcome = &record.outcome;
-    let line = RequestLine(record).to_string();
     let status = outcome.status.map(|status| status.as_u16());
     let entry = Entry {
         client: record.connection.remote,
         user: outcome.user.as_deref(),
         time: record.time,
-        request_line: line.as_bytes(),
+        request_line: record.request_line.as_bytes(),
         status: status.unwrap_or(CLIENT_LEFT),
         bytes: outcome.bytes,
-        referer: field(record, &REFERER),
-        user_agent: field(record, &USER_AGENT),
+        referer: record.referer.as_deref(),
+        user_agent: record.user_agent.as_deref(),
     };
     format!("{entry}\n")
 }

@@ -1,15 +1,17 @@
 //! Records as entries of the journal, in its native protocol.
 //!
 //! Every value is written with its length in front, so no value, whatever its bytes, can add a
-//! field of its own.
+//! field of its own. Values are as they came; only `MESSAGE` is made for people.
 
-use std::fmt::Write;
+use std::{fmt, io::Write};
 
-use http::header::{HOST, REFERER, USER_AGENT};
+use tracing::Level;
 
 use crate::records::{
-    AccessRecord, ConnectionRecord, Record, Request, ScriptLine, ScriptUse,
-    format::{RequestLine, field, terminal},
+    AccessRecord, ConnectionRecord, Request, ScriptLine, ScriptUse,
+    format::{Printable, terminal},
+    message::Message,
+    message_id,
 };
 
 /// syslog(3): informational.
@@ -18,37 +20,74 @@ const INFO: &str = "6";
 const WARNING: &str = "4";
 /// syslog(3): error.
 const ERROR: &str = "3";
+/// syslog(3): for those who look for a mistake.
+const DEBUG: &str = "7";
 
-/// What every access record has as its `MESSAGE_ID`.
-const ACCESS: &str = "096eb3214eea45cfb2b184240dbe186d";
-
-/// How much of a value is kept; a journal entry larger than a datagram would be lost.
-const VALUE: usize = 8 * 1024;
-
-/// The datagram for a record.
-pub fn entry(record: &Record) -> Vec<u8> {
-    let mut entry = Entry(Vec::with_capacity(512));
+/// Writes the entry of a request, or of a connection without one, to an empty buffer.
+pub fn request(request: &Request, buffer: &mut Vec<u8>) {
+    let mut entry = Entry(buffer);
     entry.field("SYSLOG_IDENTIFIER", "pywebd");
-    match record {
-        Record::Request(Request::Access(record)) => access(&mut entry, record),
-        Record::Request(Request::Connection(record)) => connection(&mut entry, record),
-        Record::Script(record) => script(&mut entry, record),
-        Record::Message(text) => entry.bytes("MESSAGE", text.trim_ascii_end()),
+    match request {
+        Request::Access(record) => access(&mut entry, record),
+        Request::Connection(record) => connection(&mut entry, record),
     }
-    entry.0
 }
 
-fn access(entry: &mut Entry, record: &AccessRecord) {
+/// Writes the entry of a line of a script's stderr to an empty buffer.
+pub fn script(record: &ScriptLine, buffer: &mut Vec<u8>) {
+    let mut entry = Entry(buffer);
+    entry.field("SYSLOG_IDENTIFIER", "pywebd");
+    entry.field("PRIORITY", WARNING);
+    entry.field("MESSAGE_ID", message_id::SCRIPT_STDERR);
+    let shown = Printable(&record.line);
+    entry.display("MESSAGE", &shown);
+    if !shown.is_all() {
+        entry.bytes("PYWEBD_STDERR", &record.line);
+    }
+    entry.display("PYWEBD_REQUEST_ID", record.request);
+    entry.field("PYWEBD_SITE", &record.site);
+    let script = record.script.as_os_str().as_encoded_bytes();
+    entry.bytes("PYWEBD_SCRIPT", script);
+    entry.display("PYWEBD_PID", record.pid);
+}
+
+/// Writes the entry of a message of the program that has this identifier to an empty buffer.
+pub fn message(message: &Message, identifier: &str, buffer: &mut Vec<u8>) {
+    let mut entry = Entry(buffer);
+    entry.field("SYSLOG_IDENTIFIER", identifier);
+    let priority = match message.level() {
+        Level::ERROR => ERROR,
+        Level::WARN => WARNING,
+        Level::INFO => INFO,
+        Level::DEBUG | Level::TRACE => DEBUG,
+    };
+    entry.field("PRIORITY", priority);
+    for (name, value) in message.values() {
+        // The text; the names of fields are the journal's already.
+        let name = if name == "message" { "MESSAGE" } else { name };
+        entry.field(name, value);
+    }
+}
+
+/// Says to an empty buffer that so many messages were not taken.
+pub fn dropped(count: u64, identifier: &str, buffer: &mut Vec<u8>) {
+    let mut entry = Entry(buffer);
+    entry.field("SYSLOG_IDENTIFIER", identifier);
+    entry.field("PRIORITY", WARNING);
+    entry.field("MESSAGE_ID", message_id::RECORDS_DROPPED);
+    let said = format_args!("{count} messages were dropped: the journal did not take them");
+    entry.display("MESSAGE", said);
+    entry.display("PYWEBD_DROPPED", count);
+}
+
+fn access(entry: &mut Entry<'_>, record: &AccessRecord) {
     let outcome = &record.outcome;
     let status = outcome.status.map_or(0, |status| status.as_u16());
     entry.field("PRIORITY", if status >= 500 { ERROR } else { INFO });
-    entry.field("MESSAGE_ID", ACCESS);
-    let mut message = String::with_capacity(160);
-    // Writing to a string does not fail; the colors of the terminal are taken out.
-    let _ = terminal::message(record, &mut message);
-    entry.display("MESSAGE", anstream::adapter::strip_str(&message));
+    entry.field("MESSAGE_ID", message_id::ACCESS);
+    entry.display("MESSAGE", terminal::Access::plain(record));
     entry.display("PYWEBD_CLIENT", record.connection.remote);
-    entry.display("PYWEBD_REQUEST_LINE", RequestLine(record));
+    entry.field("PYWEBD_REQUEST_LINE", &record.request_line);
     entry.display("PYWEBD_REQUEST_ID", record.id);
     entry.display("PYWEBD_STATUS", status);
     entry.display("PYWEBD_BYTES", outcome.bytes);
@@ -59,87 +98,130 @@ fn access(entry: &mut Entry, record: &AccessRecord) {
     if let Some(user) = &outcome.user {
         entry.bytes("PYWEBD_USER", user);
     }
-    for (name, header) in [
-        ("PYWEBD_HOST", HOST),
-        ("PYWEBD_REFERER", REFERER),
-        ("PYWEBD_USER_AGENT", USER_AGENT),
+    for (name, value) in [
+        ("PYWEBD_HOST", &record.host),
+        ("PYWEBD_REFERER", &record.referer),
+        ("PYWEBD_USER_AGENT", &record.user_agent),
     ] {
-        if let Some(value) = field(record, &header) {
+        if let Some(value) = value {
             entry.bytes(name, value);
         }
     }
     if let Some(script) = &outcome.script {
         script_use(entry, script);
     }
+    if let Some(cause) = &outcome.cause {
+        entry.display("PYWEBD_CAUSE", cause);
+    } else if !outcome.complete {
+        entry.field("PYWEBD_CAUSE", "incomplete");
+    }
 }
 
-fn script_use(entry: &mut Entry, script: &ScriptUse) {
+fn script_use(entry: &mut Entry<'_>, script: &ScriptUse) {
     entry.bytes("PYWEBD_SCRIPT", script.file.as_os_str().as_encoded_bytes());
+    entry.display("PYWEBD_PID", script.pid);
     if let Some(end) = &script.end {
         entry.field("PYWEBD_EXIT", end);
+    }
+    if let Some(reason) = &script.killed {
+        entry.field("PYWEBD_KILLED", reason);
     }
     entry.display("PYWEBD_CPU_US", script.cpu_us);
     entry.display("PYWEBD_MAX_RSS", script.max_rss_kib);
 }
 
-fn connection(entry: &mut Entry, record: &ConnectionRecord) {
+fn connection(entry: &mut Entry<'_>, record: &ConnectionRecord) {
     entry.field("PRIORITY", INFO);
-    let mut message = String::new();
-    // Writing to a string does not fail.
-    let _ = terminal::connection_message(record, &mut message);
-    entry.field("MESSAGE", &message);
+    entry.field("MESSAGE_ID", message_id::CONNECTION);
+    entry.display("MESSAGE", terminal::Connection(record));
     entry.display("PYWEBD_CLIENT", record.remote);
     entry.bytes("PYWEBD_REQUEST_LINE", &record.line);
     if let Some(status) = record.status {
         entry.display("PYWEBD_STATUS", status);
     }
+    entry.field("PYWEBD_CAUSE", &record.reason);
 }
 
-fn script(entry: &mut Entry, record: &ScriptLine) {
-    entry.field("PRIORITY", WARNING);
-    entry.bytes("MESSAGE", &record.line);
-    entry.display("PYWEBD_REQUEST_ID", record.request);
-    entry.field("PYWEBD_SITE", &record.site);
-    entry.bytes(
-        "PYWEBD_SCRIPT",
-        record.script.as_os_str().as_encoded_bytes(),
-    );
-    entry.display("PYWEBD_PID", record.pid);
-}
+/// An entry that is being written.
+struct Entry<'b>(&'b mut Vec<u8>);
 
-struct Entry(Vec<u8>);
-
-impl Entry {
+impl Entry<'_> {
     fn field(&mut self, name: &str, value: &str) {
         self.bytes(name, value.as_bytes());
     }
 
-    fn display(&mut self, name: &str, value: impl std::fmt::Display) {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{value}");
-        self.field(name, &text);
+    fn bytes(&mut self, name: &str, value: &[u8]) {
+        self.put(name, |buffer| buffer.extend_from_slice(value));
     }
 
-    fn bytes(&mut self, name: &str, value: &[u8]) {
-        let value = &value[..value.len().min(VALUE)];
+    fn display(&mut self, name: &str, value: impl fmt::Display) {
+        self.put(name, |buffer| {
+            // Writing to memory does not fail.
+            let _ = write!(buffer, "{value}");
+        });
+    }
+
+    /// Adds a field; its length is known once its value is there.
+    fn put(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');
-        self.0
-            .extend_from_slice(&(value.len() as u64).to_le_bytes());
-        self.0.extend_from_slice(value);
+        let length = self.0.len();
+        self.0.extend_from_slice(&[0; 8]);
+        let begin = self.0.len();
+        value(self.0);
+        let bytes = (self.0.len() - begin) as u64;
+        self.0[length..begin].copy_from_slice(&bytes.to_le_bytes());
         self.0.push(b'\n');
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::SystemTime};
+
     use super::*;
+    use crate::records::RequestId;
 
     #[test]
     fn a_value_cannot_add_a_field() {
-        let mut entry = Entry(Vec::new());
+        let mut buffer = Vec::new();
+        let mut entry = Entry(&mut buffer);
         entry.field("MESSAGE", "a\nPRIORITY=0");
-        assert_eq!(entry.0, b"MESSAGE\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\n");
+        entry.display("A", 10);
+        assert_eq!(
+            buffer,
+            b"MESSAGE\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=0\nA\n\x02\0\0\0\0\0\0\x0010\n"
+        );
+    }
+
+    #[test]
+    fn a_line_of_stderr_that_cannot_be_shown_stands_beside_what_can() {
+        let entry_of = |line: &[u8]| {
+            let record = ScriptLine {
+                time: SystemTime::UNIX_EPOCH,
+                request: RequestId {
+                    connection: 1,
+                    number: 1,
+                },
+                site: Arc::from("example"),
+                script: "/srv/a".into(),
+                pid: 1,
+                line: line.to_vec(),
+            };
+            let mut buffer = Vec::new();
+            script(&record, &mut buffer);
+            buffer
+        };
+        let has = |entry: &[u8], part: &[u8]| entry.windows(part.len()).any(|at| at == part);
+        let plain = entry_of(b"\tFile \"a.py\" \\");
+        assert!(has(&plain, b"\tFile \"a.py\" \\\n"));
+        assert!(!has(&plain, b"PYWEBD_STDERR"));
+        let binary: Vec<u8> = (0..=255).collect();
+        let odd = entry_of(&binary);
+        assert!(has(&odd, b"\\u{1b}"));
+        assert!(has(
+            &odd,
+            &[b"PYWEBD_STDERR\n\0\x01\0\0\0\0\0\0", &binary[..], b"\n"].concat()
+        ));
     }
 }

@@ -6,13 +6,9 @@
 
 use std::fmt::{self, Write};
 
-use http::header::{HOST, REFERER, USER_AGENT};
 use jiff::Timestamp;
 
-use crate::records::{
-    AccessRecord, ConnectionRecord, Request, ScriptUse,
-    format::{RequestLine, field, is_invisible},
-};
+use crate::records::{AccessRecord, ConnectionRecord, Request, ScriptUse, format::is_invisible};
 
 /// The object of a request, or of a connection without one, with the end of its line.
 pub fn line(request: &Request) -> String {
@@ -31,16 +27,16 @@ fn access(record: &AccessRecord, object: &mut Object) -> fmt::Result {
     object.time(record.time)?;
     object.text("client", &record.connection.remote)?;
     object.bytes("user", outcome.user.as_deref())?;
-    object.text("request_line", &RequestLine(record))?;
-    object.bytes("host", field(record, &HOST))?;
+    object.bytes("request_line", Some(record.request_line.as_bytes()))?;
+    object.bytes("host", record.host.as_deref())?;
     object.bytes("site", outcome.site.as_ref().map(|site| site.as_bytes()))?;
     if let Some(status) = outcome.status {
         object.number("status", status.as_u16())?;
     }
     object.number("bytes", outcome.bytes)?;
     object.number("duration_us", record.duration.as_micros())?;
-    object.bytes("referer", field(record, &REFERER))?;
-    object.bytes("user_agent", field(record, &USER_AGENT))?;
+    object.bytes("referer", record.referer.as_deref())?;
+    object.bytes("user_agent", record.user_agent.as_deref())?;
     if let Some(script) = &outcome.script {
         script_use(script, object)?;
     }

@@ -7,12 +7,7 @@ pub mod terminal;
 
 use std::fmt::{self, Write};
 
-use http::HeaderName;
-
-use crate::{
-    records::AccessRecord,
-    transport::{Address, Remote},
-};
+use crate::transport::{Address, Remote};
 
 /// The form of an access log in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +24,58 @@ pub struct Line<'b>(pub &'b [u8]);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                match character {
-                    '"' | '\\' => write!(out, "\\{character}")?,
-                    _ if is_invisible(character) => {
-                        write!(out, "{}", character.escape_unicode())?;
-                    }
-                    _ => out.write_char(character)?,
-                }
+        escape(self.0, out, |character| {
+            matches!(character, '"' | '\\') || is_invisible(character)
+        })
+    }
+}
+
+/// The same for what stands between no quotation marks, as programs write for people.
+struct Printable<'b>(&'b [u8]);
+
+impl Printable<'_> {
+    /// Whether nothing is escaped.
+    fn is_all(&self) -> bool {
+        str::from_utf8(self.0).is_ok_and(|text| !text.contains(Self::is_odd))
+    }
+
+    fn is_odd(character: char) -> bool {
+        character != '\t' && is_invisible(character)
+    }
+}
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0, out, Self::is_odd)
+    }
+}
+
+/// Writes bytes as text without the characters that are odd.
+fn escape(bytes: &[u8], out: &mut impl Write, is_odd: fn(char) -> bool) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        let mut rest = chunk.valid();
+        while let Some((at, character)) = rest.char_indices().find(|&(_, c)| is_odd(c)) {
+            out.write_str(&rest[..at])?;
+            match character {
+                '"' | '\\' => write!(out, "\\{character}")?,
+                _ => write!(out, "{}", character.escape_unicode())?,
             }
-            for byte in chunk.invalid() {
-                write!(out, "\\x{byte:02x}")?;
-            }
+            rest = &rest[at + character.len_utf8()..];
         }
-        Ok(())
+        out.write_str(rest)?;
+        for byte in chunk.invalid() {
+            write!(out, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes all it is given as [`Line`] does.
+struct Escaping<'w, W>(&'w mut W);
+
+impl<W: Write> Write for Escaping<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write!(self.0, "{}", Line(text.as_bytes()))
     }
 }
 
@@ -62,25 +94,6 @@ impl fmt::Display for Remote<Address> {
             None => out.write_str("unix"),
         }
     }
-}
-
-/// The request line as received: hyper takes only lines that this gives back to the byte.
-struct RequestLine<'r>(&'r AccessRecord);
-
-impl fmt::Display for RequestLine<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = &self.0.head;
-        write!(out, "{} {} {:?}", head.method, head.uri, head.version)
-    }
-}
-
-/// The value of a field of the request's head; the first, where there are several.
-fn field<'r>(record: &'r AccessRecord, name: &HeaderName) -> Option<&'r [u8]> {
-    record
-        .head
-        .headers
-        .get(name)
-        .map(http::HeaderValue::as_bytes)
 }
 
 #[cfg(test)]

@@ -9,23 +9,32 @@ use anstyle::{AnsiColor, Style};
 use http::StatusCode;
 
 use crate::records::{
-    AccessRecord, ConnectionRecord, Record, Request, ScriptLine, ScriptUse,
-    format::{Line, RequestLine},
+    AccessRecord, ConnectionRecord, Request, ScriptLine, ScriptUse,
+    format::{Escaping, Line},
 };
 
-/// A record as one line, with its end. Colors are for the writer to take out where they do not
-/// belong.
-pub fn line(record: &Record) -> String {
+/// A request, or a connection without one, as a line with its end. Colors are for the writer to take
+/// out where they do not belong.
+pub fn request(request: &Request) -> String {
     let mut line = String::with_capacity(160);
-    let written = match record {
-        Record::Request(Request::Access(record)) => access(&mut line, record),
-        Record::Request(Request::Connection(record)) => connection(&mut line, record),
-        Record::Script(record) => script(&mut line, record),
-        Record::Message(text) => line.write_str(String::from_utf8_lossy(text).trim_end()),
+    let written = match request {
+        Request::Access(record) => {
+            writeln!(line, "{} {}", time(record.time), Access::colored(record))
+        }
+        Request::Connection(record) => {
+            writeln!(line, "{} {}", time(record.time), Connection(record))
+        }
     };
     debug_assert!(written.is_ok(), "writing to a string does not fail");
-    line.push('\n');
     line
+}
+
+/// A line of a script's stderr, with its end.
+pub fn script(record: &ScriptLine) -> String {
+    let name = record.script.file_name().unwrap_or_default();
+    let name = Line(name.as_encoded_bytes()).to_string();
+    let (time, line) = (time(record.time), Line(&record.line));
+    format!("{time} {name}[{}]: {line}\n", record.pid)
 }
 
 /// A time as it stands at the beginning of a line: local, to the second.
@@ -36,34 +45,48 @@ pub fn time(time: SystemTime) -> String {
         .unwrap_or_default()
 }
 
-/// What stands in the journal as `MESSAGE`, and on a terminal after the time.
-pub fn message(record: &AccessRecord, out: &mut impl Write) -> fmt::Result {
-    let outcome = &record.outcome;
-    let request = RequestLine(record).to_string();
-    let remote = record.connection.remote;
-    write!(out, "{remote} \"{}\" ", Line(request.as_bytes()))?;
-    match outcome.status {
-        Some(status) => {
-            let style = color(status);
-            write!(out, "{style}{}{style:#}", status.as_u16())?;
-        }
-        None => out.write_char('-')?,
-    }
-    write!(out, " {} {}", outcome.bytes, Milliseconds(record.duration))?;
-    if let Some(script) = &outcome.script {
-        script_use(out, script)?;
-    }
-    if let Some(cause) = &outcome.cause {
-        write!(out, " ({})", Line(cause.to_string().as_bytes()))?;
-    } else if !outcome.complete {
-        out.write_str(" (incomplete)")?;
-    }
-    Ok(())
+/// What stands in the journal as `MESSAGE` of a request, and on a terminal after the time.
+pub struct Access<'r> {
+    record: &'r AccessRecord,
+    style: Style,
 }
 
-fn access(out: &mut String, record: &AccessRecord) -> fmt::Result {
-    write!(out, "{} ", time(record.time))?;
-    message(record, out)
+impl<'r> Access<'r> {
+    /// Without a color.
+    pub fn plain(record: &'r AccessRecord) -> Self {
+        let style = Style::new();
+        Self { record, style }
+    }
+
+    fn colored(record: &'r AccessRecord) -> Self {
+        let style = record.outcome.status.map(color).unwrap_or_default();
+        Self { record, style }
+    }
+}
+
+impl fmt::Display for Access<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { record, style } = self;
+        let outcome = &record.outcome;
+        let line = Line(record.request_line.as_bytes());
+        write!(out, "{} \"{line}\" ", record.connection.remote)?;
+        match outcome.status {
+            Some(status) => write!(out, "{style}{}{style:#}", status.as_u16())?,
+            None => out.write_char('-')?,
+        }
+        write!(out, " {} {}", outcome.bytes, Milliseconds(record.duration))?;
+        if let Some(script) = &outcome.script {
+            script_use(out, script)?;
+        }
+        if let Some(cause) = &outcome.cause {
+            out.write_str(" (")?;
+            write!(Escaping(out), "{cause}")?;
+            out.write_char(')')?;
+        } else if !outcome.complete {
+            out.write_str(" (incomplete)")?;
+        }
+        Ok(())
+    }
 }
 
 fn script_use(out: &mut impl Write, script: &ScriptUse) -> fmt::Result {
@@ -84,31 +107,18 @@ fn script_use(out: &mut impl Write, script: &ScriptUse) -> fmt::Result {
 }
 
 /// What stands for a connection without a request, after the time.
-pub fn connection_message(record: &ConnectionRecord, out: &mut impl Write) -> fmt::Result {
-    write!(out, "{} \"{}\" ", record.remote, Line(&record.line))?;
-    match record.status {
-        Some(status) => write!(out, "{status}")?,
-        None => out.write_char('-')?,
+pub struct Connection<'r>(pub &'r ConnectionRecord);
+
+impl fmt::Display for Connection<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.0;
+        write!(out, "{} \"{}\" ", record.remote, Line(&record.line))?;
+        match record.status {
+            Some(status) => write!(out, "{status}")?,
+            None => out.write_char('-')?,
+        }
+        write!(out, " ({})", Line(record.reason.as_bytes()))
     }
-    write!(out, " ({})", Line(record.reason.as_bytes()))
-}
-
-fn connection(out: &mut String, record: &ConnectionRecord) -> fmt::Result {
-    write!(out, "{} ", time(record.time))?;
-    connection_message(record, out)
-}
-
-fn script(out: &mut String, record: &ScriptLine) -> fmt::Result {
-    let name = record.script.file_name().unwrap_or_default();
-    let name = name.to_string_lossy();
-    write!(
-        out,
-        "{} {}[{}]: {}",
-        time(record.time),
-        Line(name.as_bytes()),
-        record.pid,
-        Line(&record.line)
-    )
 }
 
 fn color(status: StatusCode) -> Style {
