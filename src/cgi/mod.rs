@@ -110,13 +110,15 @@ where
     // Before it takes a place that others wait for.
     let is_spooled = request.options.spool && has_no_length(&request.head.headers);
     let spooled = if is_spooled {
-        let _place = queue.spooling()?;
+        let place = queue.spooling();
+        let _place = place.inspect_err(|failure| queue.tell(request.site, failure))?;
         Some(spool(&mut content).await?)
     } else {
         None
     };
     let client = Client::new(request.pending.connection().remote.0.ip());
-    let permit = queue.enter(client).await?;
+    let permit = queue.enter(client).await;
+    let permit = permit.inspect_err(|failure| queue.tell(request.site, failure))?;
     let launch = wire::Launch {
         site: request.site.into(),
         key: request.key.into(),

@@ -23,7 +23,10 @@ use std::{
 use http::StatusCode;
 use tokio::sync::oneshot;
 
-use crate::semantics::failure::{Cause, Failure};
+use crate::{
+    records::{message_id, seldom::Seldom},
+    semantics::failure::{Cause, Failure},
+};
 
 /// When a client that was refused may try again (`Retry-After`): most scripts take less.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -50,6 +53,8 @@ impl Client {
 #[derive(Debug)]
 pub struct Queue {
     line: Arc<Mutex<Line>>,
+    /// That it is full.
+    full: Seldom,
 }
 
 /// `max-running` and `max-queued`.
@@ -73,6 +78,7 @@ impl Queue {
     pub fn new(limits: Limits) -> Self {
         Self {
             line: Arc::new(Mutex::new(Line::new(limits))),
+            full: Seldom::default(),
         }
     }
 
@@ -132,6 +138,17 @@ impl Queue {
             )
         };
         turn.await.expect("who waits is told before he is let go")
+    }
+
+    /// Says now and then that requests of the site were refused.
+    pub fn tell(&self, site: &str, refusal: &Failure) {
+        if let Some(count) = self.full.happened() {
+            tracing::warn!(
+                MESSAGE_ID = message_id::SCRIPT_QUEUE_FULL,
+                PYWEBD_SITE = site,
+                "site {site:?}: {count} requests for scripts were refused: {refusal}"
+            );
+        }
     }
 
     fn permit(&self, client: Client) -> Permit {

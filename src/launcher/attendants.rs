@@ -2,6 +2,8 @@
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use crate::records::message_id;
+
 /// The attendants that have not ended.
 #[derive(Debug, Default)]
 pub struct Attendants {
@@ -57,7 +59,10 @@ impl Attendants {
         for Attendant { pid, .. } in &self.all {
             // An error says that it has ended, which is seen to next.
             if let Ok(Some(_)) = waitid(WaitId::Pid(*pid), options) {
-                tracing::warn!("the attendant of a script, {pid}, was stopped, and goes on");
+                tracing::warn!(
+                    MESSAGE_ID = message_id::LAUNCHER_STOPPED,
+                    "the attendant of a script, {pid}, was stopped, and goes on"
+                );
                 let _ = kill_process(*pid, Signal::CONT);
             }
         }

@@ -5,8 +5,9 @@ use std::{io, os::fd::OwnedFd, time::Instant};
 use rustix::io::Errno;
 
 use crate::{
-    cgi::wire::{Refusal, Reply, Request},
+    cgi::wire::{Launch, Refusal, Reply, Request},
     launcher::child::Child,
+    records::message_id,
     sys::seqpacket::Socket,
 };
 
@@ -64,6 +65,19 @@ impl Connection {
             tracing::debug!("a reply was not taken: {error}");
             self.hang_up();
         }
+    }
+
+    /// Answers that a script is not started, and says so.
+    pub fn refuse(&mut self, launch: &Launch, refusal: Refusal) {
+        let site = &*launch.site;
+        let script = String::from_utf8_lossy(&launch.script_name);
+        tracing::warn!(
+            MESSAGE_ID = message_id::SCRIPT_REFUSED,
+            PYWEBD_SITE = site,
+            PYWEBD_SCRIPT_NAME = &*script,
+            "{script:?} of site {site:?} was not started: {refusal}"
+        );
+        self.reply(&Reply::Refused(refusal));
     }
 
     /// Answers what is no request here, and closes the connection.

@@ -419,14 +419,7 @@ where
                 connection.child = Some(child);
                 connection.reply(&Reply::Started { pid });
             }
-            Some(Err(refusal)) => {
-                let Launch {
-                    site, script_name, ..
-                } = launch;
-                let script = String::from_utf8_lossy(script_name);
-                tracing::warn!("{script:?} of site {site:?} was not started: {refusal}");
-                connection.reply(&Reply::Refused(refusal));
-            }
+            Some(Err(refusal)) => connection.refuse(launch, refusal),
         }
     }
 

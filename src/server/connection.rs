@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use crate::{
-    records::{ConnectionRecord, Record, Request},
+    records::{ConnectionRecord, Record, Request, message_id, seldom::Seldom},
     server::{refusal, worker::Shared},
     service,
     site::Limits,
@@ -43,6 +43,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How much of what a client still sends is read at the end of a connection, in bytes.
 const REST: usize = 16 << 20;
 
+/// That connections are turned away.
+static TURNED_AWAY: Seldom = Seldom::new();
+
 /// How a connection ended.
 enum End {
     /// Both sides were done, or the client left between two requests.
@@ -62,6 +65,12 @@ pub fn shed(worker: &Shared, socket: Rc<Socket>, remote: Remote<Address>) {
     let reason =
         "more connections than `connections` in [limits], or than there are descriptors for"
             .to_owned();
+    if let Some(count) = TURNED_AWAY.happened() {
+        tracing::warn!(
+            MESSAGE_ID = message_id::CONNECTIONS_EXHAUSTED,
+            "{count} connections were turned away: {reason}"
+        );
+    }
     let status = Some(StatusCode::SERVICE_UNAVAILABLE);
     note(worker, remote, b"", status, reason);
     if let Some(place) = worker.counters.turn_away() {

@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
 };
 
-use crate::server::event::Event;
+use crate::{records::message_id, server::event::Event};
 
 /// The shortest time from one start to the next.
 const LEAST_TIME: Duration = Duration::from_secs(1);
@@ -112,9 +112,15 @@ impl Shared {
             // It has ended, so this does not wait; later it tells the same.
             match state.child.wait() {
                 Ok(status) => {
-                    tracing::error!("the launcher has ended ({status}) and is started again");
+                    tracing::error!(
+                        MESSAGE_ID = message_id::LAUNCHER_ENDED,
+                        "the launcher has ended ({status}) and is started again"
+                    );
                 }
-                Err(error) => tracing::error!("the launcher has ended: {error}"),
+                Err(error) => tracing::error!(
+                    MESSAGE_ID = message_id::LAUNCHER_ENDED,
+                    "the launcher has ended: {error}"
+                ),
             }
             match spawn(&self.listener, &self.arguments) {
                 Ok(child) => {
@@ -122,7 +128,10 @@ impl Shared {
                     state.started = Instant::now();
                     return true;
                 }
-                Err(error) => tracing::error!("the launcher is not started: {error}"),
+                Err(error) => tracing::error!(
+                    MESSAGE_ID = message_id::LAUNCHER_ENDED,
+                    "the launcher is not started: {error}"
+                ),
             }
             soonest = Instant::now() + LEAST_TIME;
         }
@@ -136,7 +145,10 @@ fn wait_for_end(pid: Pid) {
     loop {
         match waitid(WaitId::Pid(pid), ended | WaitIdOptions::STOPPED) {
             Ok(Some(status)) if status.stopped() => {
-                tracing::warn!("the launcher was stopped, and goes on");
+                tracing::warn!(
+                    MESSAGE_ID = message_id::LAUNCHER_STOPPED,
+                    "the launcher was stopped, and goes on"
+                );
                 let _ = kill_process(pid, Signal::CONT);
                 // It is told of but once when it is asked for without NOWAIT.
                 let _ = waitid(

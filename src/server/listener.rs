@@ -27,6 +27,7 @@ use rustix::{
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::{
+    records::{message_id, seldom::Seldom},
     semantics::failure::is_exhausted,
     sys::syn_filter,
     transport::{Address, Listen, Local, Remote, stream::Socket},
@@ -37,6 +38,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long nothing is accepted after the process ran out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// That nothing can be accepted.
+static EXHAUSTED: Seldom = Seldom::new();
 
 /// A bound socket that all workers share.
 #[derive(Debug)]
@@ -283,8 +287,11 @@ impl Acceptor {
             match accepted {
                 Ok(accepted) => return accepted,
                 Err(error) if is_exhausted(&error) => {
-                    if std::mem::take(&mut is_first) {
-                        tracing::warn!("no connection can be accepted for now: {error}");
+                    if std::mem::take(&mut is_first) && EXHAUSTED.happened().is_some() {
+                        tracing::warn!(
+                            MESSAGE_ID = message_id::CONNECTIONS_EXHAUSTED,
+                            "no connection can be accepted for now: {error}"
+                        );
                     }
                     tokio::time::sleep(BACK_OFF).await;
                 }

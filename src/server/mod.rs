@@ -36,6 +36,7 @@ use crate::{
         compare::{Values, compare},
     },
     files::Cache,
+    records::message_id,
     service::Service,
     site::Snapshot,
     systemd,
@@ -199,7 +200,10 @@ impl Server {
             let first = self.events.recv().map_err(|_| WorkerLost)?;
             let waiting: Vec<Event> = iter::once(first).chain(self.events.try_iter()).collect();
             if waiting.iter().any(|event| matches!(event, Event::Stop)) {
-                tracing::info!("stopping: requests in flight finish; another signal ends them");
+                tracing::info!(
+                    MESSAGE_ID = message_id::STOPPING,
+                    "stopping: requests in flight finish; another signal ends them"
+                );
                 return Ok(());
             }
             // One reading comes after all changes that were told of by now.

@@ -5,6 +5,7 @@ use crate::{
         self, Diagnostic, Report, Severity,
         compare::{self, Change, Values, compare},
     },
+    records::message_id,
     server::{
         control::{Answer, Ending},
         reload::ReloadError,
@@ -38,11 +39,15 @@ pub fn log(changes: &[Change], report: &Report) {
     for warning in &report.diagnostics {
         tracing::warn!("{warning}");
     }
-    match changes.len() {
-        0 => tracing::info!("configuration reloaded: no value has changed"),
-        1 => tracing::info!("configuration reloaded: 1 change"),
-        count => tracing::info!("configuration reloaded: {count} changes"),
-    }
+    let count = match changes.len() {
+        0 => "no value has changed".to_owned(),
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
+    };
+    tracing::info!(
+        MESSAGE_ID = message_id::RELOADED,
+        "configuration reloaded: {count}"
+    );
     for line in compare::lines(changes, LOGGED) {
         tracing::info!("{line}");
     }
@@ -83,11 +88,17 @@ impl ReloadError {
     pub fn log(&self) {
         let all = self.to_string();
         for line in all.lines().take(LOGGED) {
-            tracing::error!("configuration not reloaded: {line}");
+            tracing::error!(
+                MESSAGE_ID = message_id::RELOAD_FAILED,
+                "configuration not reloaded: {line}"
+            );
         }
         let more = all.lines().count().saturating_sub(LOGGED);
         if more > 0 {
-            tracing::error!("configuration not reloaded: and {more} more; see `pywebd check`");
+            tracing::error!(
+                MESSAGE_ID = message_id::RELOAD_FAILED,
+                "configuration not reloaded: and {more} more; see `pywebd check`"
+            );
         }
     }
 

@@ -109,6 +109,7 @@ where
         end: Some(to_output),
         fate: from_output,
         is_killed: false,
+        out_of_time: None,
     };
     task::spawn_local(supervision.run(content, ours.stdin, Lines::new(ours.stderr)));
     Ok(Output::new(ours.stdout, patience, from_script, to_script))

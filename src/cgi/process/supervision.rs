@@ -17,7 +17,7 @@ use crate::{
         queue::Permit,
         wire::{Exit, Met},
     },
-    records::{Pending, ScriptUse},
+    records::{Pending, ScriptUse, message_id},
     semantics::failure::{Cause, Failure},
 };
 
@@ -54,6 +54,8 @@ pub struct Supervision {
     pub fate: oneshot::Receiver<Fate>,
     /// Whether it does not end by itself.
     pub is_killed: bool,
+    /// The limit of time that it has met.
+    pub out_of_time: Option<Limit>,
 }
 
 /// Why a script is killed.
@@ -91,6 +93,9 @@ impl Supervision {
             }
             Err(error) => script.end = Some(format!("unknown, the launcher is gone: {error}")),
         });
+        if let Ok(exit) = &exit {
+            self.warn_of_limits(exit.met);
+        }
         self.tell(match exit {
             Ok(exit) => Ok(LastWords {
                 end: (!self.is_killed).then_some(exit.end),
@@ -119,7 +124,10 @@ impl Supervision {
     /// Has the launcher kill the script and all it started.
     async fn kill(&mut self, why: Kill) -> io::Result<Exit> {
         let (reason, failure) = match why {
-            Kill::Limit(limit) => (limit.to_string(), Some(self.timed_out(limit))),
+            Kill::Limit(limit) => {
+                self.out_of_time = Some(limit);
+                (limit.to_string(), Some(self.timed_out(limit)))
+            }
             Kill::Content(failure) => (failure.to_string(), Some(failure)),
             Kill::ClientLeft => ("the client left".into(), None),
             Kill::TooMuch(reason) => (reason.to_string(), None),
@@ -131,6 +139,33 @@ impl Supervision {
             self.tell(Err(failure));
         }
         tokio::time::timeout(KILL, self.launcher.kill()).await?
+    }
+
+    /// Says which limit the script has met, for whoever wrote it or set the limit.
+    fn warn_of_limits(&self, met: Option<Met>) {
+        let (killed, reason) = match (self.out_of_time, met) {
+            (Some(limit), _) => (true, limit.to_string()),
+            (None, Some(met)) => (matches!(met, Met::Memory(_)), met.to_string()),
+            (None, None) => return,
+        };
+        let what = if killed {
+            "was killed"
+        } else {
+            "could not start more processes"
+        };
+        let file = self.file.display();
+        self.pending.note(|outcome| {
+            let site = outcome.site.as_deref().unwrap_or_default();
+            tracing::warn!(
+                MESSAGE_ID = message_id::SCRIPT_LIMIT,
+                PYWEBD_SITE = site,
+                PYWEBD_SCRIPT = %file,
+                PYWEBD_PID = self.pid,
+                PYWEBD_REQUEST_ID = %self.pending.id(),
+                PYWEBD_KILLED = killed.then_some(&*reason),
+                "script {file} of site {site:?} {what}: {reason}"
+            );
+        });
     }
 
     fn timed_out(&self, limit: Limit) -> Failure {
