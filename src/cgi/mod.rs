@@ -59,6 +59,15 @@ impl Gateway {
     pub fn reload(&self) -> Result<(), String> {
         process::reload(&self.launcher)
     }
+
+    /// Whether somebody listens there. Never waits.
+    pub fn is_reachable(&self) -> bool {
+        match seqpacket::Socket::connect(&self.launcher) {
+            Ok(_) => true,
+            // It has much to do.
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 /// A request for a script, as decided.

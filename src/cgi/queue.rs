@@ -110,6 +110,15 @@ impl Queue {
         lock(&self.line).limits
     }
 
+    /// How many scripts run, and how many requests wait.
+    pub fn load(&self) -> Limits {
+        let line = lock(&self.line);
+        Limits {
+            running: line.running,
+            queued: line.waiting,
+        }
+    }
+
     /// Waits for the right to run a script. Fails with 503 when too many wait: at once, or when
     /// another client needs the place more. Dropping the future gives up the place.
     #[expect(clippy::missing_panics_doc, reason = "who waits is never forgotten")]

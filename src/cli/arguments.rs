@@ -30,6 +30,7 @@ Examples:
   pywebd serve --config /etc/pywebd/pywebd.toml
   pywebd check                         every error and warning of the configuration
   pywebd reload                        have the server read it again, tell what has changed
+  pywebd status                        how it does: connections, requests, scripts, the last reload
   pywebd explain http://localhost/a    what a request for this would come to, and why
 
 Exit status: 0; 64 usage; 66 input missing; 69 no server to ask; 70 a bug;
@@ -65,6 +66,15 @@ pub enum Verb {
     Diff(Running),
     /// Have the server that runs read its configuration again, and tell what has changed
     Reload(Running),
+    /// Tell how the server that runs does
+    Status {
+        /// The server.
+        #[command(flatten)]
+        server: Running,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Explain what a request would come to, step by step
     Explain(Explain),
     /// Start scripts for a server: not for people
@@ -107,8 +117,8 @@ pub struct Serve {
     /// that of pywebd-cgi.socket, instead of one of its own
     #[arg(long, value_name = "SOCKET")]
     pub launcher: Option<PathBuf>,
-    /// Where `pywebd reload` and `pywebd diff` reach this server; with --config there is a usual
-    /// place
+    /// Where `pywebd reload`, `diff` and `status` reach this server; with --config there is a
+    /// usual place
     #[arg(long, value_name = "PATH")]
     pub control: Option<ControlPath>,
 }

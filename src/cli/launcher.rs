@@ -46,6 +46,7 @@ fn listener(what: &Launcher) -> io::Result<OwnedFd> {
     let sockets = systemd::sockets::passed()?;
     let missing = "no socket was passed: it is started by pywebd-cgi.socket";
     sockets
+        .sockets
         .into_iter()
         .next()
         .ok_or_else(|| io::Error::other(missing))

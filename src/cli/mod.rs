@@ -11,6 +11,7 @@ mod logging;
 pub mod outcome;
 mod serve;
 pub mod show;
+mod status;
 
 use std::process::ExitCode;
 
@@ -94,6 +95,14 @@ fn run(verb: Option<Verb>) -> Exit {
         Some(Verb::Show { config }) => existing(config, |source| show::show(source).print()),
         Some(Verb::Diff(server)) => control::ask(&server, Request::Diff).print(),
         Some(Verb::Reload(server)) => control::ask(&server, Request::Reload).print(),
+        Some(Verb::Status { server, json }) => {
+            let form = if json {
+                status::Form::Json
+            } else {
+                status::Form::Text
+            };
+            status::status(&server, form).print()
+        }
         Some(Verb::Explain(question)) => existing(question.config.clone(), |source| {
             explain::explain(&question, source).print()
         }),

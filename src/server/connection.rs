@@ -13,16 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
-use hyper::{server::conn::http1, service::service_fn};
+use http::{Response, StatusCode};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use crate::{
     records::{ConnectionRecord, Record, Request, message_id, seldom::Seldom},
     server::{refusal, worker::Shared},
-    service,
-    site::Limits,
+    service::{self, Departed, Recorded},
+    site::{Limits, Snapshot},
     transport::{
         Address, Connection, Remote,
         deadline::Deadline,
@@ -98,7 +98,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
         let (worker, origin, number) = (Rc::clone(&worker), origin.clone(), requests.get());
         let snapshot = worker.current.snapshot();
         in_force.set(patience(&snapshot.limits));
-        async move { service::respond(&worker.service, snapshot, origin, number, request).await }
+        async move { respond(&worker, snapshot, origin, number, request).await }
     });
     let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
     let mut http = builder(&limits).serve_connection(stream, service);
@@ -142,6 +142,20 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
     }
 }
 
+/// Answers a request, and counts it.
+async fn respond(
+    worker: &Shared,
+    snapshot: Arc<Snapshot>,
+    origin: service::Origin,
+    number: u32,
+    request: http::Request<Incoming>,
+) -> Result<Response<Recorded>, Departed> {
+    worker.tally.request();
+    let answer = service::respond(&worker.service, snapshot, origin, number, request).await?;
+    worker.tally.answer(answer.status());
+    Ok(answer)
+}
+
 /// From now on answers say `close`, and a client that sends nothing is not waited for for long.
 fn last_call(state: &State) {
     state.last_call.set(Some(Instant::now() + LAST_CALL));
@@ -171,6 +185,9 @@ fn note(
     status: Option<StatusCode>,
     reason: String,
 ) {
+    if let Some(status) = status {
+        worker.tally.answer(status);
+    }
     let record = ConnectionRecord {
         time: std::time::SystemTime::now(),
         remote,

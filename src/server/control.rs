@@ -61,15 +61,18 @@ pub enum Request {
     Reload,
     /// Tell what that would change.
     Diff,
+    /// Tell how the server does.
+    Status,
 }
 
 impl Request {
-    const ALL: [Self; 2] = [Self::Reload, Self::Diff];
+    const ALL: [Self; 3] = [Self::Reload, Self::Diff, Self::Status];
 
     fn word(self) -> &'static str {
         match self {
             Self::Reload => "reload",
             Self::Diff => "diff",
+            Self::Status => "status",
         }
     }
 

@@ -44,6 +44,7 @@ struct Shared {
 struct State {
     child: Child,
     started: Instant,
+    restarts: u64,
     is_stopping: bool,
 }
 
@@ -53,6 +54,7 @@ impl LauncherChild {
         let state = State {
             child: spawn(&listener, &arguments)?,
             started: Instant::now(),
+            restarts: 0,
             is_stopping: false,
         };
         Ok(Self(Arc::new(Shared {
@@ -86,6 +88,16 @@ impl LauncherChild {
     /// Does not start it again any more: this process is stopping.
     pub fn let_go(&self) {
         self.0.lock().is_stopping = true;
+    }
+
+    /// Whether it runs, and is not about to be started again.
+    pub fn runs(&self) -> bool {
+        matches!(self.0.lock().child.try_wait(), Ok(None))
+    }
+
+    /// How often it was started again.
+    pub fn restarts(&self) -> u64 {
+        self.0.lock().restarts
     }
 }
 
@@ -126,6 +138,7 @@ impl Shared {
                 Ok(child) => {
                     state.child = child;
                     state.started = Instant::now();
+                    state.restarts += 1;
                     return true;
                 }
                 Err(error) => tracing::error!(

@@ -2,14 +2,17 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixListener as StdUnixListener,
     },
     path::{Path, PathBuf},
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,12 +27,14 @@ use rustix::{
         },
     },
 };
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::{
     records::{message_id, seldom::Seldom},
     semantics::failure::is_exhausted,
     sys::syn_filter,
+    systemd::store::{self, Store},
     transport::{Address, Listen, Local, Remote, stream::Socket},
 };
 
@@ -49,12 +54,42 @@ pub struct Listener {
     pub listen: Arc<Listen>,
     /// Where it really listens: the port that was found for port 0.
     pub bound: Listen,
+    /// Whether it serves or turns away who connects.
+    pub purpose: Purpose,
     socket: OwnedFd,
-    /// Whether other processes have it, too.
+    /// Whether it is a socket unit's.
     is_passed: bool,
+    /// Whether the service manager was given a copy.
+    is_stored: AtomicBool,
+    /// Whether that copy is known to be there, and the next process comes to have it.
+    is_kept: AtomicBool,
     /// The name of a Unix socket that this process has made, until it is removed.
     made: Mutex<Option<Name>>,
 }
+
+/// What becomes of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// They are served.
+    Serve,
+    /// They are reset: no site is for them.
+    Refuse,
+}
+
+/// Whose a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// This process has bound it, and it goes with it.
+    Own,
+    /// This service has bound it, and the service manager keeps it over a restart.
+    Stored,
+    /// A socket unit's.
+    Passed,
+}
+
+/// A socket that was there before this process.
+pub type Given<'s> = (BorrowedFd<'s>, Origin);
 
 /// The name of a socket goes with it.
 impl Drop for Listener {
@@ -64,35 +99,98 @@ impl Drop for Listener {
 }
 
 impl Listener {
-    /// Takes up the socket among `passed` that is bound to the address, or opens a new one. It may
+    /// Takes up the socket among `given` that is bound to the address, or opens a new one. It may
     /// overlap with `ours`: connections go to the narrower one.
-    pub fn open(address: &Listen, passed: &[OwnedFd], ours: &[BorrowedFd<'_>]) -> io::Result<Self> {
-        let adopted = passed
+    pub fn open(
+        address: &Listen,
+        given: &[Given<'_>],
+        ours: &[BorrowedFd<'_>],
+    ) -> io::Result<Self> {
+        let is_meant = |bound: Listen| bound == *address || stands_for(&bound, address);
+        let adopted = given
             .iter()
-            .find(|socket| bound(socket).is_ok_and(|bound| bound == *address));
+            .find(|(socket, _)| bound(*socket).is_ok_and(is_meant));
         let (socket, made) = match (adopted, address) {
-            (Some(socket), _) => (socket.try_clone()?, None),
+            (Some((socket, _)), _) => (socket.try_clone_to_owned()?, None),
             (None, Listen::Tcp(address)) => (tcp(address, ours)?, None),
             (None, Listen::Unix(path)) => (unix(path)?, Name::of(path)),
         };
+        let origin = adopted.map_or(Origin::Own, |(_, origin)| *origin);
+        if origin == Origin::Stored {
+            // The process that has put it aside may have closed it to new connections. Where there
+            // is no filter this fails, and nothing is wrong.
+            let _ = syn_filter::detach(&socket);
+        }
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             listen: Arc::new(address.clone()),
-            bound: bound(&socket)?,
+            bound: bound(socket.as_fd())?,
+            purpose: Purpose::Serve,
             socket,
-            is_passed: adopted.is_some(),
+            is_passed: origin == Origin::Passed,
+            is_stored: AtomicBool::new(origin == Origin::Stored),
+            is_kept: AtomicBool::new(origin == Origin::Stored),
             made: Mutex::new(made),
         })
     }
 
-    /// Lets no connection begin any more. Of a passed socket all is as it was: whoever has it, too,
-    /// may want them, and nobody is reset while it is open.
+    /// Turns everybody away who connects to a socket that was passed.
+    pub fn refusing(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let bound = bound(socket)?;
+        let given = [(socket, Origin::Passed)];
+        let mut listener = Self::open(&bound, &given, &[])?;
+        listener.purpose = Purpose::Refuse;
+        Ok(listener)
+    }
+
+    /// Whose it is.
+    pub fn origin(&self) -> Origin {
+        match (self.is_passed, self.is_stored.load(Ordering::Relaxed)) {
+            (true, _) => Origin::Passed,
+            (false, true) => Origin::Stored,
+            (false, false) => Origin::Own,
+        }
+    }
+
+    /// Puts it into the store, unless it is there or is another's. A socket that has a name in the
+    /// filesystem is not worth it: the name goes with this process.
+    pub fn have_kept(&self, store: Store) {
+        // A port that was found is another one the next time.
+        let is_fixed = match &*self.listen {
+            Listen::Tcp(address) => address.port() != 0,
+            Listen::Unix(_) => false,
+        };
+        if self.origin() == Origin::Own && is_fixed && store != Store::Absent {
+            store::keep(self, &self.bound);
+            self.is_stored.store(true, Ordering::Relaxed);
+            self.is_kept
+                .store(store == Store::Present, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets no connection begin any more, for the configuration does not name it. Of a socket unit's
+    /// all is as it was: nobody is reset while it is open.
     pub fn wind_down(&self) {
+        if self.is_stored.swap(false, Ordering::Relaxed) {
+            store::forget(&self.bound);
+            self.is_kept.store(false, Ordering::Relaxed);
+        }
+        self.leave();
+    }
+
+    /// Lets no connection begin any more, for this process stops. Of what another process comes to
+    /// have all is as it was.
+    pub fn leave(&self) {
         self.remove_name();
-        if !self.is_passed && matches!(*self.listen, Listen::Tcp(_)) {
+        if !self.has_heirs() && matches!(*self.listen, Listen::Tcp(_)) {
             // Where the kernel does not let it, those who come in the last moment are reset.
             let _ = syn_filter::attach(self);
         }
+    }
+
+    /// Whether another process comes to have it, which serves those who wait.
+    fn has_heirs(&self) -> bool {
+        self.is_passed || self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Lets connections begin again, before it was closed.
@@ -152,7 +250,27 @@ impl Name {
     }
 }
 
+/// Whether a passed socket on `0.0.0.0` is meant by `[::]`, which a machine without IPv6 does not have.
+fn stands_for(bound: &Listen, address: &Listen) -> bool {
+    let (Listen::Tcp(bound), Listen::Tcp(address)) = (bound, address) else {
+        return false;
+    };
+    let is_every = bound.ip() == Ipv4Addr::UNSPECIFIED && address.ip() == Ipv6Addr::UNSPECIFIED;
+    is_every && bound.port() == address.port() && !has_ipv6()
+}
+
+fn has_ipv6() -> bool {
+    let (family, kind) = (AddressFamily::INET6, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    !matches!(socket, Err(Errno::AFNOSUPPORT))
+}
+
 fn tcp(address: &SocketAddr, ours: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
+    if address.ip() == Ipv6Addr::UNSPECIFIED && !has_ipv6() {
+        let every = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        tracing::warn!("this machine has no IPv6: {every} takes the place of {address}");
+        return tcp(&every, ours);
+    }
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -233,7 +351,7 @@ pub(super) fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
 }
 
 /// The address that a socket listens on.
-pub fn bound(socket: &OwnedFd) -> io::Result<Listen> {
+pub fn bound(socket: BorrowedFd<'_>) -> io::Result<Listen> {
     let address = rustix::net::getsockname(socket)?;
     if socket_domain(socket)? == AddressFamily::UNIX {
         let address = SocketAddrUnix::try_from(address)?;
@@ -262,9 +380,9 @@ enum Accepting {
 pub type Accepted = (Rc<Socket>, Local<Address>, Remote<Address>);
 
 impl Acceptor {
-    /// Whether other processes have the socket, too.
-    pub fn is_passed(&self) -> bool {
-        self.listener.is_passed
+    /// Whether another process comes to have the socket.
+    pub fn has_heirs(&self) -> bool {
+        self.listener.has_heirs()
     }
 
     /// The configured address.

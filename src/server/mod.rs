@@ -9,24 +9,26 @@ mod descriptors;
 pub mod error;
 pub mod event;
 pub mod launcher;
-mod listener;
+pub mod listener;
 mod listeners;
 pub mod logs;
 mod outcome;
+mod pulse;
 mod refusal;
 mod reload;
+pub mod status;
+mod tally;
 mod watch;
 mod worker;
 mod workers;
 
 use std::{
     io, iter,
-    os::fd::OwnedFd,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
@@ -50,6 +52,8 @@ use event::{Event, Signals};
 use launcher::LauncherChild;
 use listeners::Listeners;
 use logs::Logs;
+use outcome::Latest;
+use pulse::Pulse;
 use watch::Watch;
 use worker::Counters;
 use workers::Workers;
@@ -71,7 +75,7 @@ pub struct Start {
     /// Signals, taken since before the configuration was loaded.
     pub signals: Signals,
     /// Listening sockets that were passed in.
-    pub sockets: Vec<OwnedFd>,
+    pub sockets: systemd::sockets::Passed,
     /// The way to the launcher.
     pub gateway: Gateway,
     /// The launcher, where it is a child of this process and started again when it ends.
@@ -104,19 +108,22 @@ pub struct Server {
     logs: Logs,
     /// Until the server stops.
     control: Option<Control>,
+    /// When it has started.
+    started: (SystemTime, Instant),
+    /// When the configuration was put in force.
+    in_force_since: SystemTime,
+    /// The last reload.
+    latest: Option<Latest>,
+    pulse: Pulse,
     events: Receiver<Event>,
 }
 
 impl Server {
     /// Binds, starts the workers, and takes signals from now on.
     pub fn start(start: Start) -> Result<Self, StartError> {
-        let mut listeners = Listeners::new(start.sockets);
+        let store = systemd::store::Store::of_this_service();
+        let mut listeners = Listeners::new(start.sockets, store);
         listeners.put(listeners.prepare(&start.snapshot.listen)?);
-        for socket in listeners.aside() {
-            tracing::warn!(
-                "a socket on {socket} was passed that is not in `listen`: it is kept, but not used"
-            );
-        }
         let (sender, events) = channel();
         let watched = event::watch_signals(start.signals, sender.clone());
         watched.map_err(StartError::system("taking signals"))?;
@@ -138,7 +145,8 @@ impl Server {
         let counters = Counters::new(descriptors::connections());
         let mut workers = Workers::new(current.clone(), service, counters, sender);
         let prepared = workers.prepare(count, listeners.current().len())?;
-        workers.put(prepared, listeners.current());
+        workers.put(prepared, &listeners.all());
+        let started = status::now();
         Ok(Self {
             source: start.source,
             values: start.values,
@@ -151,6 +159,10 @@ impl Server {
             watch,
             logs: start.logs,
             control,
+            started,
+            in_force_since: started.0,
+            latest: None,
+            pulse: Pulse::start(),
             events,
         })
     }
@@ -163,7 +175,7 @@ impl Server {
 
     /// Serves until it is told to stop, then lets requests in flight finish; told again, ends at once.
     pub fn run(mut self) -> Result<(), WorkerLost> {
-        systemd::notify::ready(&self.status());
+        self.pulse.ready(self.summary());
         let outcome = self.obey();
         systemd::notify::stopping();
         // Another server may take its place now.
@@ -172,7 +184,7 @@ impl Server {
             launcher.let_go();
         }
         // The name of a Unix socket goes before those who have found it are accepted.
-        self.listeners.put(Vec::new());
+        self.listeners.stop();
         self.workers.drain(GRACE);
         self.finish();
         outcome
@@ -197,7 +209,7 @@ impl Server {
 
     fn obey(&mut self) -> Result<(), WorkerLost> {
         loop {
-            let first = self.events.recv().map_err(|_| WorkerLost)?;
+            let first = self.next()?;
             let waiting: Vec<Event> = iter::once(first).chain(self.events.try_iter()).collect();
             if waiting.iter().any(|event| matches!(event, Event::Stop)) {
                 tracing::info!(
@@ -226,8 +238,34 @@ impl Server {
         }
     }
 
+    /// Waits for the next event, and gives signs of life meanwhile.
+    fn next(&mut self) -> Result<Event, WorkerLost> {
+        loop {
+            let received = match self.pulse.next() {
+                None => self
+                    .events
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(next) => {
+                    let patience = next.saturating_duration_since(Instant::now());
+                    self.events.recv_timeout(patience)
+                }
+            };
+            self.pulse.beat(&mut self.workers);
+            if self.pulse.wants_line() {
+                self.pulse.tell(self.summary());
+            }
+            match received {
+                Ok(event) => return Ok(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(WorkerLost),
+            }
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Answer {
         match request {
+            Request::Status => outcome::status(&self.look()),
             Request::Reload => self.reload(),
             Request::Diff => outcome::preview(&self.source, &self.values),
         }
@@ -235,12 +273,15 @@ impl Server {
 
     fn reload(&mut self) -> Answer {
         systemd::notify::reloading();
-        let outcome = reload::reload(
-            &self.source,
-            (&self.listeners, &mut self.workers),
-            &self.gateway,
-            &self.current,
-        );
+        let outcome = self.pulse.patiently(|| {
+            reload::reload(
+                &self.source,
+                (&self.listeners, &mut self.workers),
+                &self.gateway,
+                &self.current,
+            )
+        });
+        let time = SystemTime::now();
         match outcome {
             Ok(reloaded) => {
                 let changes = compare(&self.values, &reloaded.values);
@@ -248,29 +289,25 @@ impl Server {
                 let prepared = reloaded.prepared;
                 self.listeners.put(prepared.listeners);
                 self.cache.resize(self.current.snapshot().cache);
-                self.workers.put(prepared.workers, self.listeners.current());
+                self.workers.put(prepared.workers, &self.listeners.all());
                 self.watch.follow(reloaded.seen);
                 let snapshot = self.current.snapshot();
                 self.logs.change(&snapshot.log, prepared.records);
                 outcome::log(&changes, &reloaded.report);
-                systemd::notify::ready(&self.status());
+                self.in_force_since = time;
+                self.latest = Some(Latest::done(time, &changes));
+                self.pulse.ready(self.summary());
                 outcome::answer(&changes, &reloaded.report, outcome::UNCHANGED)
             }
             Err((error, seen)) => {
                 // What was broken is mended where it was looked for now.
                 self.watch.follow(seen);
                 error.log();
-                systemd::notify::ready(&error.status());
+                self.latest = Some(Latest::failed(time, &error));
+                self.pulse.ready(self.summary());
                 error.answer()
             }
         }
-    }
-
-    fn status(&self) -> String {
-        let sites = self.current.snapshot().sites.len();
-        let addresses: Vec<String> = self.addresses().map(Listen::to_string).collect();
-        let plural = if sites == 1 { "" } else { "s" };
-        format!("Serving {sites} site{plural} on {}", addresses.join(", "))
     }
 }
 

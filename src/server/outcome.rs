@@ -1,5 +1,7 @@
 //! What is told of a reload: in the log, in the unit's status, and to whoever has asked for it.
 
+use std::time::SystemTime;
+
 use crate::{
     config::{
         self, Diagnostic, Report, Severity,
@@ -9,6 +11,7 @@ use crate::{
     server::{
         control::{Answer, Ending},
         reload::ReloadError,
+        status::Status,
     },
 };
 
@@ -23,6 +26,39 @@ const STATUS: usize = 200;
 
 /// What is answered where a reload has changed nothing, as after one by the watch.
 pub const UNCHANGED: &str = "nothing has changed: this configuration is in force already";
+
+/// The last reload.
+#[derive(Debug)]
+pub struct Latest {
+    /// When it has ended.
+    pub time: SystemTime,
+    /// How many values have changed, or the first error.
+    pub outcome: Result<usize, String>,
+}
+
+impl Latest {
+    /// One that has put these changes in force.
+    pub fn done(time: SystemTime, changes: &[Change]) -> Self {
+        let outcome = Ok(changes.len());
+        Self { time, outcome }
+    }
+
+    /// One that has failed.
+    pub fn failed(time: SystemTime, error: &ReloadError) -> Self {
+        let outcome = Err(error.brief());
+        Self { time, outcome }
+    }
+}
+
+/// How the server does, as JSON.
+pub fn status(status: &Status) -> Answer {
+    let json = serde_json::to_string_pretty(status);
+    Answer {
+        ending: Ending::Done,
+        output: json.unwrap_or_default() + "\n",
+        findings: String::new(),
+    }
+}
 
 /// What a reload would change; nothing is put in force.
 pub fn preview(source: &config::Source, values: &Values) -> Answer {
@@ -102,8 +138,8 @@ impl ReloadError {
         }
     }
 
-    /// A line for the status of the unit: the first error, and how many more there are.
-    pub fn status(&self) -> String {
+    /// A line: the first error, and how many more there are.
+    fn brief(&self) -> String {
         let (error, more) = match self {
             Self::Configuration(report) => {
                 let is_error = |finding: &&Diagnostic| finding.severity == Severity::Error;
@@ -115,9 +151,9 @@ impl ReloadError {
         };
         let error: String = error.chars().take(STATUS).collect();
         match more {
-            0 => format!("Reload failed: {error}"),
-            1 => format!("Reload failed: {error} (and 1 more error)"),
-            _ => format!("Reload failed: {error} (and {more} more errors)"),
+            0 => error,
+            1 => format!("{error} (and 1 more error)"),
+            _ => format!("{error} (and {more} more errors)"),
         }
     }
 }
@@ -137,13 +173,13 @@ mod tests {
 
     #[test]
     fn the_status_is_the_first_error_cut_to_a_line_and_counts_the_others() {
-        let status = |diagnostics| ReloadError::Configuration(Report { diagnostics }).status();
+        let status = |diagnostics| ReloadError::Configuration(Report { diagnostics }).brief();
         let warning = error("odd", Severity::Warning);
         let [first, second] = ["first", "second"].map(|message| error(message, Severity::Error));
         let more = " (and 1 more error)";
         assert_eq!(
             status(vec![warning, first, second]),
-            format!("Reload failed: error: first{more}")
+            format!("error: first{more}")
         );
         let long = status(vec![error(&"é".repeat(9000), Severity::Error)]);
         assert!(long.chars().count() < STATUS + 20, "{long}");

@@ -28,7 +28,8 @@ use crate::{
         current::Current,
         error::StartError,
         event::Event,
-        listener::{Accepted, Acceptor, Listener},
+        listener::{Accepted, Acceptor, Listener, Purpose},
+        tally::Tally,
     },
     service::Service,
     transport::{Connection, Listen},
@@ -59,7 +60,7 @@ pub struct Counters {
     /// Connections ever accepted; gives each its id.
     accepted: AtomicU64,
     /// Connections that are open.
-    open: AtomicUsize,
+    pub open: AtomicUsize,
     /// Connections over the limit whose clients are given time to read that they are.
     turned_away: Arc<Semaphore>,
 }
@@ -87,6 +88,8 @@ impl Counters {
 enum Command {
     /// Accept from exactly these.
     Listen(Vec<Arc<Listener>>),
+    /// Tell that this question was come to.
+    Answer(u64),
     /// Accept no more, and end with the last connection.
     Retire,
     /// Accept no more; finish what was begun, for so long at most, and end.
@@ -100,6 +103,10 @@ enum Command {
 pub struct Worker {
     /// What no other worker of the process has.
     pub number: usize,
+    /// What it counts.
+    pub tally: Arc<Tally>,
+    /// The last question that it was asked.
+    asked: u64,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -116,6 +123,8 @@ pub struct Shared {
     pub draining: Cell<bool>,
     /// What all workers count.
     pub counters: Arc<Counters>,
+    /// What this one counts.
+    pub tally: Arc<Tally>,
 }
 
 impl Worker {
@@ -128,6 +137,8 @@ impl Worker {
         events: Sender<Event>,
     ) -> Result<Self, StartError> {
         let (commands, receiver) = mpsc::unbounded_channel();
+        let tally = Arc::<Tally>::default();
+        let own = Arc::clone(&tally);
         std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
@@ -141,13 +152,30 @@ impl Worker {
                     drain: Notify::new(),
                     draining: Cell::new(false),
                     counters,
+                    tally: own,
                 };
                 if let Err(error) = run(Rc::new(shared), receiver) {
                     tracing::error!("a worker cannot run: {error}");
                 }
             })
             .map_err(StartError::system("starting a worker thread"))?;
-        Ok(Self { number, commands })
+        Ok(Self {
+            number,
+            tally,
+            asked: 0,
+            commands,
+        })
+    }
+
+    /// Asks whether its runtime still turns: a question with a number higher than those before.
+    pub fn ask(&mut self, question: u64) {
+        self.asked = question;
+        let _ = self.commands.send(Command::Answer(question));
+    }
+
+    /// Whether it has come to the last question by now.
+    pub fn has_answered(&self) -> bool {
+        self.tally.has_answered(self.asked)
     }
 
     /// Accepts from exactly these listeners from now on.
@@ -203,6 +231,7 @@ async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
         };
         match command {
             Some(Command::Listen(listeners)) => listen(&shared, &mut accepting, &listeners),
+            Some(Command::Answer(question)) => shared.tally.prove_life(question),
             Some(Command::Retire) => {
                 accepting.clear();
                 is_retiring = true;
@@ -236,27 +265,31 @@ async fn finished(next_look: Duration) {
 
 /// Who accepts on which address; to be told that it is taken out of the configuration, or by the
 /// sender's end that the server stops.
-type Accepting = HashMap<Listen, oneshot::Sender<Removed>>;
+type Accepting = HashMap<(Listen, Purpose), oneshot::Sender<Removed>>;
 
 struct Removed;
 
 fn listen(shared: &Rc<Shared>, accepting: &mut Accepting, listeners: &[Arc<Listener>]) {
-    let is_unwanted = |address: &Listen, _: &mut _| {
-        let mut addresses = listeners.iter().map(|listener| &*listener.listen);
-        !addresses.any(|wanted| wanted == address)
-    };
+    let key = |listener: &Listener| ((*listener.listen).clone(), listener.purpose);
+    let is_unwanted =
+        |known: &(Listen, Purpose), _: &mut _| !listeners.iter().any(|one| key(one) == *known);
     for (_, unwanted) in accepting.extract_if(is_unwanted) {
         let _ = unwanted.send(Removed);
     }
     for listener in listeners {
-        if accepting.contains_key(&*listener.listen) {
+        if accepting.contains_key(&key(listener)) {
             continue;
         }
         match listener.acceptor() {
             Ok(acceptor) => {
                 let (sender, end) = oneshot::channel();
-                accepting.insert((*listener.listen).clone(), sender);
-                tokio::task::spawn_local(accept(Rc::clone(shared), acceptor, end));
+                accepting.insert(key(listener), sender);
+                match listener.purpose {
+                    Purpose::Serve => {
+                        tokio::task::spawn_local(accept(Rc::clone(shared), acceptor, end))
+                    }
+                    Purpose::Refuse => tokio::task::spawn_local(refuse(acceptor, end)),
+                };
             }
             Err(error) => tracing::error!("cannot accept on {}: {error}", listener.listen),
         }
@@ -282,12 +315,23 @@ async fn accept(shared: Rc<Shared>, acceptor: Acceptor, mut end: oneshot::Receiv
             }
         };
         let _ = timeout(HANDSHAKE, last).await;
-    } else if acceptor.is_passed() {
+    } else if acceptor.has_heirs() {
         return;
     }
     let rest = acceptor.close(|accepted| welcome(&shared, &listener, accepted));
     if let Err(error) = rest {
         tracing::warn!("connections to {listener} that waited are lost: {error}");
+    }
+}
+
+/// Resets every connection until `end`: there is no site for them, and nobody is to wait.
+async fn refuse(acceptor: Acceptor, mut end: oneshot::Receiver<Removed>) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut end => return,
+            (socket, ..) = acceptor.accept() => drop(socket.reset()),
+        }
     }
 }
 

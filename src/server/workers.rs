@@ -4,7 +4,7 @@
 //! after it: they accept nothing any more, and end with their last connection.
 
 use std::{
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, atomic::Ordering, mpsc::Sender},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
         error::StartError,
         event::Event,
         listener::Listener,
+        tally::Sum,
         worker::{Counters, Worker},
     },
     service::Service,
@@ -33,6 +34,10 @@ pub struct Workers {
     retiring: Vec<Worker>,
     /// How many there have ever been.
     started: usize,
+    /// What those have counted that have ended.
+    former: Sum,
+    /// How often they were asked whether they still turn.
+    questions: u64,
 }
 
 /// Workers that are not needed before a configuration is in force.
@@ -58,6 +63,8 @@ impl Workers {
             accepting: Vec::new(),
             retiring: Vec::new(),
             started: 0,
+            former: Sum::default(),
+            questions: 0,
         }
     }
 
@@ -109,6 +116,8 @@ impl Workers {
 
     /// A worker has ended. Answers whether it was one that accepted connections.
     pub fn ended(&mut self, number: usize) -> bool {
+        let ended = self.all().find(|worker| worker.number == number);
+        self.former += ended.map(|worker| worker.tally.sum()).unwrap_or_default();
         let is_other = |worker: &Worker| worker.number != number;
         self.retiring.retain(is_other);
         let before = self.accepting.len();
@@ -119,6 +128,40 @@ impl Workers {
     /// Whether none is left.
     pub fn have_ended(&self) -> bool {
         self.all().next().is_none()
+    }
+
+    /// How many accept connections.
+    pub fn count(&self) -> usize {
+        self.accepting.len()
+    }
+
+    /// Connections that are open, and that there are descriptors for.
+    pub fn connections(&self) -> (usize, usize) {
+        let open = self.counters.open.load(Ordering::Relaxed);
+        (open, self.counters.fitting)
+    }
+
+    /// What all have counted.
+    pub fn sum(&self) -> Sum {
+        let mut sum = self.former;
+        for worker in self.all() {
+            sum += worker.tally.sum();
+        }
+        sum
+    }
+
+    /// Asks each whether its runtime still turns.
+    pub fn ask(&mut self) {
+        self.questions += 1;
+        for worker in self.accepting.iter_mut().chain(&mut self.retiring) {
+            worker.ask(self.questions);
+        }
+    }
+
+    /// Those that have not come to the last question.
+    pub fn silent(&self) -> Vec<usize> {
+        let silent = self.all().filter(|worker| !worker.has_answered());
+        silent.map(|worker| worker.number).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Worker> {

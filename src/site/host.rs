@@ -61,6 +61,24 @@ impl Hosts {
             .or_else(|| self.any.on(listener))
     }
 
+    /// The patterns that a site takes, as written, in the order of the alphabet.
+    pub fn of(&self, site: SiteId) -> Vec<String> {
+        let is_its = |takers: &Takers| takers.0.iter().any(|taker| taker.site == site);
+        let exact = self
+            .exact
+            .iter()
+            .map(|(host, takers)| (host.to_string(), takers));
+        let wildcard = self.wildcard.iter();
+        let wildcard = wildcard.map(|(suffix, takers)| (format!("*{suffix}"), takers));
+        let any = [("*".to_owned(), &self.any)];
+        let all = exact.chain(wildcard).chain(any);
+        let mut own: Vec<_> = all
+            .filter_map(|(pattern, takers)| is_its(takers).then_some(pattern))
+            .collect();
+        own.sort();
+        own
+    }
+
     fn named(&self, listener: &Listen, host: &Host) -> Option<SiteId> {
         let exact = self.exact.get(host);
         let name = host.as_str();

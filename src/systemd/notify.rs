@@ -1,10 +1,22 @@
 //! Messages to the service manager: `sd_notify(3)`.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
+
+/// Whether there is a service manager that hears.
+pub fn is_heard() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
 
 /// The service is ready, also after a reload, with a line for `systemctl status`.
 pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
+}
+
+/// Another line for `systemctl status`.
+pub fn status(status: &str) {
+    send(&[NotifyState::Status(&one_line(status))]);
 }
 
 /// The configuration is being read again.
@@ -18,6 +30,22 @@ pub fn reloading() {
 /// The service is ending.
 pub fn stopping() {
     send(&[NotifyState::Stopping]);
+}
+
+/// How often this process is to show that it lives, if it is (`WatchdogSec=`).
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
+}
+
+/// The service lives.
+pub fn alive() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// The next sign of life comes within this time, and so do all after it.
+pub fn expect_within(interval: Duration) {
+    let microseconds = u32::try_from(interval.as_micros()).unwrap_or(u32::MAX);
+    send(&[NotifyState::WatchdogUsec(microseconds)]);
 }
 
 fn send(states: &[NotifyState<'_>]) {

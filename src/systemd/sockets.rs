@@ -2,9 +2,35 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use crate::sys;
+use crate::{sys, systemd::store};
+
+/// Sockets that were passed.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// Those of socket units.
+    pub sockets: Vec<OwnedFd>,
+    /// Those that an earlier process of this service has put into the store.
+    pub stored: Vec<OwnedFd>,
+}
 
 /// The passed sockets, closed on exec; none without a service manager. To be called once.
-pub fn passed() -> io::Result<Vec<OwnedFd>> {
-    Ok(sd_notify::listen_fds()?.map(sys::adopt::adopt).collect())
+pub fn passed() -> io::Result<Passed> {
+    let mut passed = Passed::default();
+    // Without names, or with others than there are sockets, all are of units.
+    let named = sd_notify::listen_fds_with_names().map(Vec::from_iter);
+    let named = match named {
+        Ok(named) => named,
+        Err(_) => sd_notify::listen_fds()?
+            .map(|fd| (fd, String::new()))
+            .collect(),
+    };
+    for (fd, name) in named {
+        let socket = sys::adopt::adopt(fd);
+        if name.starts_with(store::PREFIX) {
+            passed.stored.push(socket);
+        } else {
+            passed.sockets.push(socket);
+        }
+    }
+    Ok(passed)
 }

@@ -11,7 +11,7 @@ class Systemd(service.Service):
         process = self.start()
         try:
             status = self.notification("READY=1")
-            self.assertIn(f"STATUS=Serving 1 site on 127.0.0.1:{self.port}", status)
+            self.assertIn(f"STATUS=1 site on 127.0.0.1:{self.port}; 0 requests", status)
 
             url = f"http://127.0.0.1:{self.port}/cgi-bin/script?a"
             with urllib.request.urlopen(url, timeout=HANG) as response:
@@ -30,7 +30,7 @@ class Systemd(service.Service):
             self.config.write_text("version = 2\n")
             reloading = self.notification("RELOADING=1")
             self.assertIn("MONOTONIC_USEC=", reloading)
-            self.assertIn("READY=1", self.notification("STATUS=Reload failed"))
+            self.assertIn("READY=1", self.notification("STATUS=reload failed"))
             self.assertEqual(self.entry(PRIORITY="3")["SYSLOG_IDENTIFIER"], "pywebd")
         finally:
             process.terminate()

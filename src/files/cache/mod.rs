@@ -119,6 +119,13 @@ impl Cache {
         }
     }
 
+    /// What is kept, and what may be, in bytes.
+    pub fn usage(&self) -> (u64, u64) {
+        let store = self.store();
+        let store = store.as_ref();
+        store.map_or((0, 0), |store| (store.weight(), store.capacity()))
+    }
+
     fn store(&self) -> Guard<Option<Arc<Contents>>> {
         self.store.load()
     }

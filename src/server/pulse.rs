@@ -1,0 +1,127 @@
+//! The signs of life for a service manager: the watchdog's, and the line of `systemctl status`.
+//!
+//! The server's loop gives them, and only when every worker has come to a question that it was asked
+//! half an interval before: a worker whose thread is blocked ends them. Workers are asked as often as
+//! that and no more, so idle ones sleep.
+
+use std::time::{Duration, Instant};
+
+use crate::{server::workers::Workers, systemd::notify};
+
+/// The time from one line to the next.
+const LINES: Duration = Duration::from_secs(3);
+
+/// How much longer a reload may take than the loop is silent else: the launcher has 30 s to read the
+/// configuration.
+const RELOAD: Duration = Duration::from_secs(60);
+
+/// What the service manager is told, and when next.
+#[derive(Debug)]
+pub struct Pulse {
+    /// Absent where nobody hears it.
+    line: Option<Line>,
+    /// Absent where nobody waits for it.
+    watchdog: Option<Watchdog>,
+}
+
+/// The line that was told last.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    next: Instant,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    interval: Duration,
+    next: Instant,
+    /// Workers that are known to be stuck.
+    stuck: Vec<usize>,
+}
+
+impl Pulse {
+    /// As the environment says.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        let line = || Line {
+            text: String::new(),
+            next: now + LINES,
+        };
+        Self {
+            line: notify::is_heard().then(line),
+            watchdog: notify::watchdog().map(|interval| Watchdog {
+                interval,
+                next: now + interval / 2,
+                stuck: Vec::new(),
+            }),
+        }
+    }
+
+    /// When something is due.
+    pub fn next(&self) -> Option<Instant> {
+        let line = self.line.as_ref().map(|line| line.next);
+        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        line.into_iter().chain(watchdog).min()
+    }
+
+    /// Tells that the service is ready.
+    pub fn ready(&mut self, text: String) {
+        notify::ready(&text);
+        if let Some(line) = &mut self.line {
+            line.text = text;
+            line.next = Instant::now() + LINES;
+        }
+    }
+
+    /// Whether it is time to tell how the service does.
+    pub fn wants_line(&self) -> bool {
+        let next = self.line.as_ref().map(|line| line.next);
+        next.is_some_and(|next| next <= Instant::now())
+    }
+
+    /// Tells how the service does, where that is not the same as before.
+    pub fn tell(&mut self, text: String) {
+        let Some(line) = &mut self.line else { return };
+        line.next = Instant::now() + LINES;
+        if text != line.text {
+            notify::status(&text);
+            line.text = text;
+        }
+    }
+
+    /// Gives the watchdog its sign of life, where it is time to and all workers turn.
+    pub fn beat(&mut self, workers: &mut Workers) {
+        let now = Instant::now();
+        let Some(watchdog) = self.watchdog.as_mut().filter(|one| one.next <= now) else {
+            return;
+        };
+        watchdog.next = now + watchdog.interval / 2;
+        let silent = workers.silent();
+        for number in silent.iter().filter(|one| !watchdog.stuck.contains(one)) {
+            tracing::error!(
+                "worker {number} is stuck: it has done nothing for {:.1} s, and the service manager \
+                 ends this process if it does not go on",
+                (watchdog.interval / 2).as_secs_f32()
+            );
+        }
+        for number in watchdog.stuck.iter().filter(|one| !silent.contains(one)) {
+            tracing::warn!("worker {number} goes on");
+        }
+        if silent.is_empty() {
+            notify::alive();
+        }
+        watchdog.stuck = silent;
+        workers.ask();
+    }
+
+    /// Does what keeps the loop busy for long, and has the watchdog wait for it.
+    pub fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(watchdog) = &self.watchdog else {
+            return work();
+        };
+        notify::expect_within(watchdog.interval + RELOAD);
+        let outcome = work();
+        notify::expect_within(watchdog.interval);
+        outcome
+    }
+}
