@@ -4,6 +4,17 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::records::message_id;
 
+/// Which of the launcher's processes this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The one that takes requests.
+    Launcher,
+    /// A copy of it, for one script: what the script starts can have no other parent in the end
+    /// (see [`super::family`]). And where the script runs as another user, that user's signals reach what
+    /// is about to become the script; the process that waits for it then does so for no other one.
+    Attendant,
+}
+
 /// The attendants that have not ended.
 #[derive(Debug, Default)]
 pub struct Attendants {

@@ -11,6 +11,25 @@ use crate::{
     sys::seqpacket::Socket,
 };
 
+/// The longest text of a configuration's errors that is sent, in bytes.
+pub const MAX_REPORT: usize = 32 * 1024;
+
+/// Who may ask for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// This process's own user, and root, who may do anything anyway.
+    Own,
+    /// Whoever the permissions of the socket let connect.
+    Any,
+}
+
+impl Peers {
+    /// Whether a process of this user is one.
+    pub fn include(self, uid: u32) -> bool {
+        self == Self::Any || uid == 0 || uid == rustix::process::geteuid().as_raw()
+    }
+}
+
 /// A connection, or what it leaves behind.
 #[derive(Debug)]
 pub struct Connection {
@@ -94,4 +113,14 @@ impl Connection {
             child.terminate(Instant::now());
         }
     }
+}
+
+/// As much of a configuration's errors as fits into a message.
+pub fn shortened(mut report: String) -> String {
+    let mut end = report.len().min(MAX_REPORT);
+    while !report.is_char_boundary(end) {
+        end -= 1;
+    }
+    report.truncate(end);
+    report
 }

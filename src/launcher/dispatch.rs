@@ -21,9 +21,10 @@ use crate::{
     launcher::{
         StartError, admission,
         admission::Admitted,
-        attendants::Attendants,
+        announcement::Announcement,
+        attendants::{Attendants, Role},
         child::Child,
-        connection::Connection,
+        connection::{Connection, Peers, shortened},
         end_with, family,
         groups::{Group, Groups},
         signals::Signals,
@@ -35,6 +36,7 @@ use crate::{
         spawn::Spawner,
         wait::{self, Children},
     },
+    systemd::notify,
 };
 
 /// The most connections, and so the most scripts, at once.
@@ -55,9 +57,6 @@ const STOP: Duration = Duration::from_secs(5);
 
 /// How long the end of what was killed is waited for, where nothing else is to be done.
 const LAST: Duration = Duration::from_secs(2);
-
-/// The longest text of a configuration's errors that is sent, in bytes.
-pub const MAX_REPORT: usize = 32 * 1024;
 
 /// The launcher's state.
 pub struct Launcher<L> {
@@ -81,28 +80,10 @@ pub struct Launcher<L> {
     left: Vec<Group>,
     /// Set when it was told to stop: when it has waited long enough.
     stop_by: Option<Instant>,
+    /// Where a service manager hears it.
+    announcement: Option<Announcement>,
     /// Where messages are received.
     buffer: Vec<u8>,
-}
-
-/// Who may ask for scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peers {
-    /// This process's own user, and root, who may do anything anyway.
-    Own,
-    /// Whoever the permissions of the socket let connect.
-    Any,
-}
-
-/// Which of the launcher's processes this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The one that takes requests.
-    Launcher,
-    /// A copy of it, for one script: what the script starts can have no other parent in the end
-    /// (see [`family`]). And where the script runs as another user, that user's signals reach what
-    /// is about to become the script; the process that waits for it then does so for no other one.
-    Attendant,
 }
 
 /// What an event is about.
@@ -147,8 +128,14 @@ where
             launches: 0,
             left: Vec::new(),
             stop_by: None,
+            announcement: None,
             buffer: vec![0; MAX_MESSAGE],
         })
+    }
+
+    /// Tells a service manager that requests are taken, and from now on how it goes.
+    pub fn announce(&mut self) {
+        self.announcement = Announcement::begin();
     }
 
     /// Whether more may come: it was not told to stop, or scripts are still ending.
@@ -196,6 +183,10 @@ where
             .iter_mut()
             .filter_map(|one| one.child.as_mut());
         children.for_each(|child| child.press(now));
+        let running = self.running();
+        if let Some(announcement) = &mut self.announcement {
+            announcement.tell(running);
+        }
         let is_listening = self.listener.is_some();
         self.connections
             .retain(|one| one.child.is_some() || (one.peer.is_some() && is_listening));
@@ -242,7 +233,17 @@ where
             .filter_map(Child::deadline)
             .chain(self.accept_after)
             .chain(self.stop_by)
+            .chain(
+                self.announcement
+                    .as_ref()
+                    .and_then(|one| one.due(self.running())),
+            )
             .min()
+    }
+
+    /// How many scripts run.
+    fn running(&self) -> usize {
+        self.scripts().count() + self.attendants.count()
     }
 
     fn heed_signals(&mut self) -> io::Result<()> {
@@ -299,6 +300,9 @@ where
     /// Takes no more requests, and ends every script.
     fn stop(&mut self) -> io::Result<()> {
         let now = Instant::now();
+        if self.announcement.take().is_some() {
+            notify::stopping();
+        }
         self.listener = None;
         self.stop_by = Some(now + STOP);
         for child in self
@@ -361,8 +365,7 @@ where
 
     /// Takes the requests of those who may ask.
     fn welcome(&mut self, peer: Socket, uid: u32) {
-        let is_own = || uid == rustix::process::geteuid().as_raw() || uid == 0;
-        if self.peers == Peers::Any || is_own() {
+        if self.peers.include(uid) {
             self.connections.push(Connection::new(peer));
         } else {
             // Every user of the machine can connect, as often as they like.
@@ -465,6 +468,7 @@ where
         self.connections = vec![own];
         self.listener = None;
         self.attendants = Attendants::default();
+        self.announcement = None;
         self.left.clear();
         self.signals.renew()?;
         end_with(launcher).map_err(io::Error::other)?;
@@ -479,14 +483,7 @@ where
                 self.snapshot = Arc::new(snapshot);
                 Reply::Reloaded
             }
-            Err(mut report) => {
-                let mut end = report.len().min(MAX_REPORT);
-                while !report.is_char_boundary(end) {
-                    end -= 1;
-                }
-                report.truncate(end);
-                Reply::Refused(Refusal::Configuration(report))
-            }
+            Err(report) => Reply::Refused(Refusal::Configuration(shortened(report))),
         }
     }
 }

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod announcement;
 mod attendants;
 pub mod checks;
 mod child;
@@ -41,7 +42,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::site::Snapshot;
 
-use dispatch::{Launcher, Peers};
+use connection::Peers;
+use dispatch::Launcher;
 use groups::Groups;
 use signals::Signals;
 
@@ -110,6 +112,9 @@ where
         Peers::Any
     };
     let mut launcher = Launcher::new(listener, (signals, groups), peers, load)?;
+    if parent.is_none() {
+        launcher.announce();
+    }
     while launcher.has_work() {
         launcher
             .turn()

@@ -593,13 +593,13 @@ fn a_reload_maps_new_scripts_and_a_broken_one_changes_nothing() {
 
     fs::write(
         directory.join("broken"),
-        "line 1: \u{e9}".repeat(dispatch::MAX_REPORT),
+        "line 1: \u{e9}".repeat(connection::MAX_REPORT),
     )
     .unwrap();
     let Reply::Refused(Refusal::Configuration(report)) = launcher.reload() else {
         panic!("a broken configuration was taken")
     };
-    assert!(report.starts_with("line 1") && report.len() <= dispatch::MAX_REPORT);
+    assert!(report.starts_with("line 1") && report.len() <= connection::MAX_REPORT);
     assert!(matches!(launcher.refusal(&launch), Refusal::NotMapped(_)));
 
     fs::remove_file(directory.join("broken")).unwrap();
