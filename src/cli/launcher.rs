@@ -63,7 +63,8 @@ fn level(source: &Source) -> tracing::Level {
 
 /// The launcher's own reading of the configuration.
 fn load(source: &Source) -> Result<Snapshot, String> {
-    let loaded = config::load(source, &config::environment::variable);
+    // Whoever asks for a script was let pass, and passwords may be for the server's eyes alone.
+    let loaded = config::load_without_passwords(source, &config::environment::variable);
     loaded.snapshot.ok_or_else(|| {
         let findings = loaded.report.diagnostics.iter();
         let lines: Vec<String> = findings.map(ToString::to_string).collect();

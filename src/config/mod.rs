@@ -93,10 +93,35 @@ pub struct Loaded {
     pub seen: Vec<Seen>,
 }
 
+/// What becomes of files of passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PasswordFiles {
+    /// They are read.
+    Read,
+    /// They are not opened: nobody can pass.
+    Ignored,
+}
+
 /// Reads, checks and compiles a configuration. `variables` resolves `${NAME}`.
 pub fn load(source: &Source, variables: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    load_with(source, variables, PasswordFiles::Read)
+}
+
+/// The same for a process that asks nobody for a password and may not read those that are asked for.
+pub fn load_without_passwords(
+    source: &Source,
+    variables: &dyn Fn(&str) -> Option<String>,
+) -> Loaded {
+    load_with(source, variables, PasswordFiles::Ignored)
+}
+
+fn load_with(
+    source: &Source,
+    variables: &dyn Fn(&str) -> Option<String>,
+    passwords: PasswordFiles,
+) -> Loaded {
     match source {
-        Source::File(path) => load_file(path, variables),
+        Source::File(path) => load_file(path, variables, passwords),
         Source::Directory {
             root,
             listen,
@@ -105,7 +130,7 @@ pub fn load(source: &Source, variables: &dyn Fn(&str) -> Option<String>) -> Load
         } => {
             let keys: &[&str] = if *cgi { &SCRIPT_KEYS } else { &[] };
             let raw = Raw::directory(root, listen, keys, env);
-            compiled(&raw, &Sources::default(), Findings::default())
+            compiled(&raw, &Sources::default(), Findings::default(), passwords)
         }
     }
 }
@@ -113,7 +138,11 @@ pub fn load(source: &Source, variables: &dyn Fn(&str) -> Option<String>) -> Load
 /// Where scripts are by old custom.
 const SCRIPT_KEYS: [&str; 3] = ["/cgi-bin/", "/htbin/", "/ht-bin/"];
 
-fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded {
+fn load_file(
+    path: &Path,
+    variables: &dyn Fn(&str) -> Option<String>,
+    passwords: PasswordFiles,
+) -> Loaded {
     let mut findings = Findings::default();
     let files = read::read(path, variables, &mut findings);
     let sources = &files.sources;
@@ -129,7 +158,7 @@ fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded 
             seen: Vec::new(),
         }
     } else {
-        compiled(&raw, sources, findings)
+        compiled(&raw, sources, findings, passwords)
     };
     Loaded {
         seen: [files.seen, loaded.seen].concat(),
@@ -137,8 +166,13 @@ fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>) -> Loaded 
     }
 }
 
-fn compiled(raw: &Raw, sources: &Sources, mut findings: Findings) -> Loaded {
-    let compiled = compile::compile(raw, sources, &mut findings);
+fn compiled(
+    raw: &Raw,
+    sources: &Sources,
+    mut findings: Findings,
+    passwords: PasswordFiles,
+) -> Loaded {
+    let compiled = compile::compile(raw, sources, &mut findings, passwords);
     Loaded {
         snapshot: (!findings.has_errors()).then_some(compiled.snapshot),
         report: findings.into_report(sources),

@@ -126,13 +126,23 @@ pub(super) fn replace_variables<'t>(
         };
         let value = variables(name).ok_or_else(|| {
             let mistake = Mistake::new(format!("variable `{name}` is not set"));
-            mistake.help(format!("set {name} in the environment of pywebd"))
+            mistake.help(remedy(name))
         })?;
         replaced.push_str(&value);
         rest = after;
     }
     replaced.push_str(rest);
     Ok(Cow::Owned(replaced))
+}
+
+fn remedy(name: &str) -> String {
+    if name == "CREDENTIALS_DIRECTORY" {
+        return "it is set in a service that has LoadCredential= in its unit; the launcher's unit \
+                needs Environment=CREDENTIALS_DIRECTORY=/run/credentials/pywebd.service, and so \
+                does who checks the configuration by hand"
+            .to_owned();
+    }
+    format!("set {name} in the environment of pywebd")
 }
 
 fn is_name(text: &str) -> bool {

@@ -1,14 +1,14 @@
 //! `auth`: a file of passwords, read now, so that a slip is found before the first request.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rapidhash::v3::rapidhash_v3;
 use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        Seen, compile::resolver::Resolver, findings::Mistake, notation::quoted, raw, read,
-        serving::Auth,
+        PasswordFiles, Seen, compile::resolver::Resolver, findings::Mistake, notation::quoted, raw,
+        read, serving::Auth,
     },
     site::{BasicAuth, passwords::Passwords},
 };
@@ -37,20 +37,16 @@ pub(super) fn read(
         resolver.findings.error(&span, mistake.help(help));
     }
     let path = resolver.sources.resolve(basic.get_ref(), &basic.span());
-    resolver.seen.push(Seen::path(&path));
     let shown = basic.get_ref().display().to_string();
-    let passwords = match read::bounded(&path) {
-        Ok(bytes) => {
-            let contents = &mut resolver.values.contents;
-            contents.insert(path.clone(), rapidhash_v3(&bytes));
-            Passwords::parse(&bytes, is_weak)
-        }
+    let content = match content(&path, resolver) {
+        Ok(content) => content,
         Err(reason) => {
             let mistake = Mistake::new(format!("cannot read {shown}: {reason}"));
             resolver.findings.error(&basic.span(), mistake);
             return None;
         }
     };
+    let passwords = Passwords::parse(&content, is_weak);
     let passwords = match passwords {
         Ok(passwords) => passwords,
         Err(malformed) => {
@@ -63,7 +59,7 @@ pub(super) fn read(
             return None;
         }
     };
-    if passwords.is_empty() {
+    if passwords.is_empty() && resolver.passwords == PasswordFiles::Read {
         let mistake = Mistake::new(format!("{shown} has no users: nobody can pass"));
         resolver.findings.warning(&basic.span(), mistake);
     }
@@ -77,4 +73,16 @@ pub(super) fn read(
         ),
     };
     Some(Spanned::new(written.span(), auth))
+}
+
+/// The content of a file of passwords, which some processes do without.
+fn content(path: &Path, resolver: &mut Resolver<'_>) -> Result<Vec<u8>, String> {
+    if resolver.passwords == PasswordFiles::Ignored {
+        return Ok(Vec::new());
+    }
+    resolver.seen.push(Seen::path(path));
+    let content = read::bounded(path)?;
+    let digest = rapidhash_v3(&content);
+    resolver.values.contents.insert(path.to_owned(), digest);
+    Ok(content)
 }

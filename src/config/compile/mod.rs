@@ -21,7 +21,7 @@ use serde_spanned::Spanned;
 use crate::{
     cgi,
     config::{
-        Seen,
+        PasswordFiles, Seen,
         compare::Values,
         findings::{Findings, Mistake},
         notation::{quoted, quoted_all},
@@ -46,10 +46,16 @@ pub(super) struct Compiled {
 }
 
 /// Compiles what was written.
-pub(super) fn compile(raw: &Raw, sources: &Sources, findings: &mut Findings) -> Compiled {
+pub(super) fn compile(
+    raw: &Raw,
+    sources: &Sources,
+    findings: &mut Findings,
+    passwords: PasswordFiles,
+) -> Compiled {
     let mut resolver = Resolver {
         sources,
         findings,
+        passwords,
         values: Values::default(),
         seen: Vec::new(),
     };

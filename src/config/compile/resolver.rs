@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_spanned::Spanned;
 
 use crate::config::{
-    Seen, Setting,
+    PasswordFiles, Seen, Setting,
     compare::Values,
     findings::{Findings, Mistake},
     raw::Texts,
@@ -19,6 +19,8 @@ pub(in crate::config) struct Resolver<'a> {
     pub sources: &'a Sources,
     /// Takes what is wrong with them.
     pub findings: &'a mut Findings,
+    /// Whether files of passwords are read.
+    pub passwords: PasswordFiles,
     /// Every value that holds.
     pub values: Values,
     /// What was read beside the configuration itself, or is missing.
