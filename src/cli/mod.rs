@@ -76,9 +76,36 @@ fn close_to_others() {
     }
 }
 
+/// Gives up what only a program would gain by that this process started: the rights that a unit lets
+/// it hand on (`AmbientCapabilities=`), and those of files. What it may do itself stays as it is.
+fn keep_rights() {
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        set_capabilities, set_no_new_privs,
+    };
+    let kept = clear_ambient_capability_set()
+        .and_then(|()| capabilities(None))
+        .and_then(|sets| {
+            let inheritable = CapabilitySet::empty();
+            let sets = CapabilitySets {
+                inheritable,
+                ..sets
+            };
+            set_capabilities(None, sets)
+        })
+        .and_then(|()| set_no_new_privs(true));
+    if let Err(error) = kept {
+        eprintln!("pywebd: rights that are not needed stay: {error}");
+    }
+}
+
 fn run(verb: Option<Verb>) -> Exit {
     if matches!(verb, None | Some(Verb::Serve(_) | Verb::Launcher(_))) {
         close_to_others();
+    }
+    // Else it starts the launcher, which may need them.
+    if matches!(&verb, Some(Verb::Serve(what)) if what.launcher.is_some()) {
+        keep_rights();
     }
     match verb {
         None => serve::demonstrate(),

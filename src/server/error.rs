@@ -30,10 +30,7 @@ pub enum StartError {
     #[error("cannot listen on {0}: no network interface of this machine has this address")]
     NoSuchAddress(Listen),
     /// A low port, or a socket's directory that is not ours.
-    #[error(
-        "cannot listen on {0}: permission denied (ports below 1024 need root, \
-         CAP_NET_BIND_SERVICE, or a socket passed by systemd)"
-    )]
+    #[error("cannot listen on {0}: permission denied: {remedy}", remedy = bind_remedy(.0))]
     BindPermission(Listen),
     /// Anything else about a listener.
     #[error("cannot listen on {listen}: {error}")]
@@ -59,6 +56,19 @@ pub enum StartError {
         /// The kernel's answer.
         error: io::Error,
     },
+}
+
+fn bind_remedy(listen: &Listen) -> &'static str {
+    match listen {
+        Listen::Tcp(_) => {
+            "a port below 1024 is not for every user. As a service of systemd, have pywebd.socket \
+             listen there (`systemctl edit pywebd.socket`, ListenStream=), or give the service \
+             CAP_NET_BIND_SERVICE by the drop-in in /usr/share/doc/pywebd/drop-ins; else start as \
+             root, run `setcap cap_net_bind_service=ep` on the program, or lower the sysctl \
+             net.ipv4.ip_unprivileged_port_start"
+        }
+        Listen::Unix(_) => "the directory has to be writable for the server's user",
+    }
 }
 
 impl StartError {
