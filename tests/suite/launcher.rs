@@ -107,11 +107,16 @@ fn mapped(directory: &str) -> String {
 
 /// A launcher as a service of its own, which listens at this path.
 pub fn service(path: &Path, config: &str) -> std::process::Child {
+    passed(socket(path), config)
+}
+
+/// A socket that a launcher can be asked by.
+pub fn socket(path: &Path) -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
     listen(&listener, 16).unwrap();
-    passed(listener, config)
+    listener
 }
 
 /// A launcher as a service manager starts it, with its socket as descriptor 3.

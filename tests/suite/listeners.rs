@@ -228,7 +228,7 @@ fn a_passed_socket_is_kept_for_whichever_configuration_names_it() {
                 .ends_with("\r\n\r\nx")
         );
         listening.listen(&[]);
-        // It is still bound, and who connects waits.
+        // It is still bound.
         assert!(TcpStream::connect(address).is_ok());
     }
 }

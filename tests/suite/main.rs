@@ -60,6 +60,10 @@ mod script_output;
 mod scripts;
 /// Start, errors at the start, stop and reload.
 mod serve;
+/// What a service manager and a server tell each other.
+mod service;
+/// `pywebd status`.
+mod status;
 /// What becomes of requests and connections at a stop.
 mod stop;
 /// Restarts and reloads while clients are served.

@@ -63,7 +63,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// A shell that becomes the program after this.
-fn after(script: &str, arguments: &[&str]) -> Command {
+pub(super) fn after(script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("{script} && exec \"$0\" \"$@\"");
     command.args(["-c", &script]).arg(program()).args(arguments);
@@ -87,7 +87,7 @@ impl Server {
         Self::spawned(command(arguments))
     }
 
-    fn spawned(mut command: Command) -> Self {
+    pub(super) fn spawned(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let log = Log::follow(child.stderr.take().expect("its stderr"));
         Self::started(child, log)
