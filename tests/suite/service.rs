@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
     ptr, thread,
@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{HANG, Manager, SITE, Server, Site};
+use crate::support::{HANG, Manager, SITE, Server, Site, copy_program};
 
 /// A configuration that listens there.
 fn listening(site: &Site, addresses: &[SocketAddr]) -> String {
@@ -249,6 +249,57 @@ fn sockets_of_units_are_found_by_their_address_and_stay_theirs() {
     server.signal(Signal::HUP);
     server.logged(&["configuration reloaded: 1 change"]);
     assert!(ask(unnamed).unwrap().ends_with("\r\n\r\nx"));
+}
+
+#[test]
+fn without_ipv6_every_address_is_every_address_of_ipv4() {
+    let manager = Manager::new();
+    let site = Site::new().file("a", "x");
+    let passed = TcpListener::bind("0.0.0.0:0").unwrap();
+    let given = passed.local_addr().unwrap().port();
+    let bound = free().port();
+    let every = |port| SocketAddr::from(([0_u16; 8], port));
+    let config = listening(&site, &[free(), every(bound), every(given)]);
+    let sockets = vec![(passed.into(), "pywebd.socket")];
+    let server = manager.start_without_ipv6(sockets, &["serve", "--config", &config]);
+    for port in [bound, given] {
+        let answer = ask(([127, 0, 0, 1], port).into()).unwrap();
+        assert!(answer.ends_with("\r\n\r\nx"), "{answer}");
+    }
+    server.logged(&[
+        "no IPv6",
+        &format!("0.0.0.0:{bound} takes the place of [::]:{bound}"),
+    ]);
+    assert!(
+        !server.log().contains("not in `listen`"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn a_low_port_that_is_refused_names_the_remedies_and_is_77() {
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if first.is_ok_and(|port| port.trim() == "0") {
+        return;
+    }
+    let site = Site::new();
+    fs::set_permissions(site.directory(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy_program(site.directory()));
+    command.args(["serve", "/usr", "--listen", "127.0.0.1:1"]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    let outcome = command.output().unwrap();
+    let told = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(77), "{told}");
+    for remedy in [
+        "systemctl edit pywebd.socket",
+        "drop-ins",
+        "ip_unprivileged_port_start",
+    ] {
+        assert!(told.contains(remedy), "{told}");
+    }
 }
 
 /// A launcher that a service manager has started.

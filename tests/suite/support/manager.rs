@@ -59,20 +59,35 @@ impl Manager {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Server {
+        Server::spawned(self.command(sockets, variables, arguments))
+    }
+
+    /// The same as on a machine without IPv6.
+    pub fn start_without_ipv6(&self, sockets: Vec<(OwnedFd, &str)>, arguments: &[&str]) -> Server {
+        let mut command = self.command(sockets, &[], arguments);
+        // SAFETY: the function calls nothing but the system.
+        unsafe {
+            command.pre_exec(forbid_ipv6);
+        }
+        Server::spawned(command)
+    }
+
+    fn command(
+        &self,
+        sockets: Vec<(OwnedFd, &str)>,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Command {
         let names: Vec<_> = sockets.iter().map(|(_, name)| *name).collect();
-        let names = names.join(":");
-        let count = sockets.len();
         let mut command = after("export LISTEN_PID=$$", arguments);
         command
             .env("NOTIFY_SOCKET", self.path())
-            .env("LISTEN_FDS", count.to_string())
-            .env("LISTEN_FDNAMES", names)
+            .env("LISTEN_FDS", sockets.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
             .envs(variables.iter().copied());
-        pass(
-            &mut command,
-            sockets.into_iter().map(|(socket, _)| socket).collect(),
-        );
-        Server::spawned(command)
+        let sockets = sockets.into_iter().map(|(socket, _)| socket);
+        pass(&mut command, sockets.collect());
+        command
     }
 
     /// The next notification with this in it.
@@ -136,5 +151,41 @@ fn pass(command: &mut Command, sockets: Vec<OwnedFd>) {
     // SAFETY: the closure calls nothing but the system.
     unsafe {
         command.pre_exec(place);
+    }
+}
+
+/// Has `socket(AF_INET6)` fail with EAFNOSUPPORT from here on, also in what is executed.
+fn forbid_ipv6() -> std::io::Result<()> {
+    // The code, the jumps, the value: see seccomp(2), and BPF in the kernel's networking/filter.rst.
+    let load = |offset| (0x20, 0, 0, offset);
+    let skip_unless = |count, value| (0x15, 0, count, value);
+    let end = |value| (0x06, 0, 0, value);
+    let number = u32::try_from(libc::SYS_socket).map_err(std::io::Error::other)?;
+    let refusal = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.cast_unsigned();
+    let mut statements = [
+        load(0),
+        skip_unless(3, number),
+        load(16),
+        skip_unless(1, libc::AF_INET6.cast_unsigned()),
+        end(refusal),
+        end(libc::SECCOMP_RET_ALLOW),
+    ]
+    .map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k });
+    let program = libc::sock_fprog {
+        len: 6,
+        filter: statements.as_mut_ptr(),
+    };
+    // SAFETY: the program lives as long as the calls.
+    let outcome = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    match outcome {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
