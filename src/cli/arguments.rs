@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use colorchoice_clap::Color;
 
 use crate::{config::Source, transport::Listen};
@@ -50,7 +50,7 @@ pub enum Verb {
     /// Report every error and warning of a configuration
     Check {
         /// The configuration file
-        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        #[arg(long, value_name = "FILE", default_value = CONFIG, value_hint = ValueHint::FilePath)]
         config: ConfigFile,
         /// Fail on warnings as well
         #[arg(long)]
@@ -59,7 +59,7 @@ pub enum Verb {
     /// Show the effective configuration, and where each value comes from
     Show {
         /// The configuration file
-        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        #[arg(long, value_name = "FILE", default_value = CONFIG, value_hint = ValueHint::FilePath)]
         config: ConfigFile,
     },
     /// Tell what a reload would change in the server that runs
@@ -80,6 +80,23 @@ pub enum Verb {
     /// Start scripts for a server: not for people
     #[command(hide = true)]
     Launcher(Launcher),
+    /// Print what has a shell complete the command line
+    #[command(hide = true)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// A shell that completes command lines.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// Fish.
+    Fish,
 }
 
 /// What the launcher is told by the process that starts it.
@@ -97,29 +114,30 @@ pub struct Launcher {
 #[derive(Debug, Args, Clone)]
 pub struct Serve {
     /// The directory to serve; the current one unless --config is given
-    #[arg(value_name = "DIR", conflicts_with = "config")]
+    #[arg(value_name = "DIR", conflicts_with = "config", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
     /// Where to listen: ADDRESS:PORT or unix:PATH; port 0 takes a free one
     #[arg(
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:8000",
-        conflicts_with = "config"
+        conflicts_with = "config",
+        value_hint = ValueHint::Other
     )]
     pub listen: Listen,
     /// Run the programs below /cgi-bin/, /htbin/ and /ht-bin/
     #[arg(long, conflicts_with = "config")]
     pub cgi: bool,
     /// Serve what this configuration file says
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Have scripts started by the launcher that listens on this socket, as
     /// that of pywebd-cgi.socket, instead of one of its own
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
     pub launcher: Option<PathBuf>,
     /// Where `pywebd reload`, `diff` and `status` reach this server; with --config there is a
     /// usual place
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<ControlPath>,
 }
 
@@ -127,7 +145,7 @@ pub struct Serve {
 #[derive(Debug, Args)]
 pub struct Running {
     /// The server's control socket, where it is not in its usual place
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<ControlPath>,
 }
 
@@ -135,15 +153,16 @@ pub struct Running {
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The URL, or a path for the host `localhost`
+    #[arg(value_hint = ValueHint::Url)]
     pub url: String,
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = CONFIG, value_hint = ValueHint::FilePath)]
     pub config: ConfigFile,
     /// The method of the request
-    #[arg(long, default_value = "GET")]
+    #[arg(long, default_value = "GET", value_hint = ValueHint::Other)]
     pub method: http::Method,
     /// The address of the client
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", value_hint = ValueHint::Other)]
     pub client: IpAddr,
     /// Print JSON
     #[arg(long)]

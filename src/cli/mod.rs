@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod check;
+mod completions;
 mod control;
 mod explain;
 mod launcher;
@@ -133,6 +134,7 @@ fn run(verb: Option<Verb>) -> Exit {
         Some(Verb::Explain(question)) => existing(question.config.clone(), |source| {
             explain::explain(&question, source).print()
         }),
+        Some(Verb::Completions { shell }) => completions::completions(shell).print(),
     }
 }
 
