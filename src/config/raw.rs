@@ -481,3 +481,6 @@ impl<'de> Deserialize<'de> for Access {
         deserializer.deserialize_any(AccessVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests;
