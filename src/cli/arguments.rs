@@ -5,14 +5,14 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use colorchoice_clap::Color;
 
-use crate::{config::Source, transport::Listen};
+use crate::{cli::help, config::Source, transport::Listen};
 
 /// A web server for files and CGI scripts.
 ///
 /// Without a verb, `pywebd` serves the folder `www` of the current directory and runs the
 /// programs in its cgi-bin.
 #[derive(Debug, Parser)]
-#[command(name = "pywebd", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "pywebd", version, after_help = help::PROGRAM, max_term_width = 100)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -22,19 +22,6 @@ pub struct Arguments {
     #[command(flatten)]
     pub color: Color,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  pywebd serve                         serve the current directory on http://127.0.0.1:8000/
-  pywebd serve site --cgi              the same for a folder, and run what is in its cgi-bin
-  pywebd serve --config /etc/pywebd/pywebd.toml
-  pywebd check                         every error and warning of the configuration
-  pywebd reload                        have the server read it again, tell what has changed
-  pywebd status                        how it does: connections, requests, scripts, the last reload
-  pywebd explain http://localhost/a    what a request for this would come to, and why
-
-Exit status: 0; 64 usage; 66 input missing; 69 no server to ask; 70 a bug;
-71 the operating system refused; 77 permission; 78 configuration.";
 
 /// The configuration that verbs use unless another is named.
 const CONFIG: &str = "/etc/pywebd/pywebd.toml";
@@ -46,8 +33,10 @@ const LONGEST_SOCKET: usize = 107;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Serve in the foreground: a directory, or what a configuration says
+    #[command(after_help = help::SERVE)]
     Serve(Serve),
     /// Report every error and warning of a configuration
+    #[command(after_help = help::CHECK)]
     Check {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = CONFIG, value_hint = ValueHint::FilePath)]
@@ -57,16 +46,20 @@ pub enum Verb {
         strict: bool,
     },
     /// Show the effective configuration, and where each value comes from
+    #[command(after_help = help::SHOW)]
     Show {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = CONFIG, value_hint = ValueHint::FilePath)]
         config: ConfigFile,
     },
     /// Tell what a reload would change in the server that runs
+    #[command(after_help = help::DIFF)]
     Diff(Running),
     /// Have the server that runs read its configuration again, and tell what has changed
+    #[command(after_help = help::RELOAD)]
     Reload(Running),
     /// Tell how the server that runs does
+    #[command(after_help = help::STATUS)]
     Status {
         /// The server.
         #[command(flatten)]
@@ -76,6 +69,7 @@ pub enum Verb {
         json: bool,
     },
     /// Explain what a request would come to, step by step
+    #[command(after_help = help::EXPLAIN)]
     Explain(Explain),
     /// Start scripts for a server: not for people
     #[command(hide = true)]

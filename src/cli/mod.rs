@@ -7,6 +7,7 @@ pub mod check;
 mod completions;
 mod control;
 mod explain;
+mod help;
 mod launcher;
 mod logging;
 pub mod outcome;

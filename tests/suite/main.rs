@@ -38,6 +38,8 @@ mod listeners;
 mod listing;
 /// Files that change while they are served.
 mod live;
+/// What the manual pages say.
+mod manual;
 /// The environment of scripts.
 mod meta_variables;
 /// Files that change at random.
