@@ -1,16 +1,12 @@
 //! `pywebd launcher`: the second process, started by the first with a listening socket as
 //! standard input, or by the service manager.
 
-use std::{io, os::fd::OwnedFd};
+use std::{error::Error, io, os::fd::OwnedFd};
 
 use crate::{
-    cli::{
-        Exit,
-        arguments::{Launcher, Serve},
-        logging, serve,
-    },
+    cli::{Exit, arguments::Launcher, logging, serve},
     config::{self, Source},
-    launcher,
+    launcher::{self, StartError},
     server::logs::set_level,
     site::Snapshot,
     systemd,
@@ -18,8 +14,9 @@ use crate::{
 
 /// Starts scripts until the server ends.
 pub fn launch(what: &Launcher) -> Exit {
-    let outcome = source(&what.serve).and_then(|source| {
-        let listener = listener(what).map_err(|error| error.to_string())?;
+    let refused = |error: &dyn Error| (error.to_string(), Exit::OsError);
+    let outcome = serve::source(&what.serve).and_then(|source| {
+        let listener = listener(what).map_err(|error| refused(&error))?;
         let log_level = logging::direct(level(&source));
         let load = || {
             let snapshot = load(&source)?;
@@ -27,13 +24,17 @@ pub fn launch(what: &Launcher) -> Exit {
             Ok(snapshot)
         };
         let groups = launcher::groups::Groups::prepare(what.parent);
-        launcher::run(listener, what.parent, groups, load).map_err(|error| error.to_string())
+        let ran = launcher::run(listener, what.parent, groups, load);
+        ran.map_err(|error| match error {
+            StartError::Configuration(findings) => (findings, Exit::Config),
+            error => refused(&error),
+        })
     });
     match outcome {
         Ok(()) => Exit::Success,
-        Err(message) => {
+        Err((message, exit)) => {
             eprintln!("pywebd launcher: {message}");
-            Exit::OsError
+            exit
         }
     }
 }
@@ -50,10 +51,6 @@ fn listener(what: &Launcher) -> io::Result<OwnedFd> {
         .into_iter()
         .next()
         .ok_or_else(|| io::Error::other(missing))
-}
-
-fn source(what: &Serve) -> Result<Source, String> {
-    serve::source(what).map_err(|(message, _)| message)
 }
 
 /// What the configuration says of the log, as long as it can be read.

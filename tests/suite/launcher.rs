@@ -132,6 +132,15 @@ fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
 }
 
 #[test]
+fn a_launcher_whose_configuration_has_errors_ends_with_their_status() {
+    let site = Site::new();
+    let config = site.config("nonsense = 1\n");
+    let path = site.directory().join("cgi.sock");
+    let mut launcher = service(&path, config.to_str().unwrap());
+    assert_eq!(launcher.wait().unwrap().code(), Some(78));
+}
+
+#[test]
 fn a_launcher_can_be_a_service_of_its_own() {
     let site = Site::new().script("cgi-bin/a", &format!("{HEADER}echo here\n"));
     let config = site.config(&mapped("cgi-bin"));
