@@ -234,3 +234,37 @@ fn whole(heading: &str, piece: &str) -> String {
     };
     format!("{SITE}{table}\n{piece}")
 }
+
+/// A file or directory of `contrib/systemd`.
+fn shipped(name: &str) -> std::path::PathBuf {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/systemd");
+    directory.join(name)
+}
+
+#[test]
+fn every_kind_of_entry_in_the_journal_is_in_the_manual_and_no_other() {
+    let catalog = fs::read_to_string(shipped("pywebd.catalog")).unwrap();
+    let ids = catalog
+        .lines()
+        .filter_map(|line| line.strip_prefix("-- "))
+        .map(|id| format!("Li {id}"));
+    let page = page("pywebd.8");
+    let journal = parts(section(&page, "THE JOURNAL"), "\n.Ss ");
+    let kinds = journal
+        .into_iter()
+        .find(|(heading, _)| *heading == "Kinds of entries");
+    assert_eq!(entries(kinds.unwrap().1), ids.collect());
+}
+
+#[test]
+fn every_drop_in_is_in_the_manual_and_no_other() {
+    let files = fs::read_dir(shipped("drop-ins")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let names = names.map(|name| format!("Pa {name}")).collect();
+    let page = page("pywebd.8");
+    let systemd = parts(section(&page, "SYSTEMD"), "\n.Ss ");
+    let drop_ins = systemd
+        .into_iter()
+        .find(|(heading, _)| *heading == "Drop-ins");
+    assert_eq!(entries(drop_ins.unwrap().1), names);
+}
