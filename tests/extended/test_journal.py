@@ -16,6 +16,7 @@ import service
 from server import HANG
 
 DROPPED = "104b382bbadb4c4db8b87b1c406efc2e"
+LIMIT = "70543117d5f74330a01c81c2a8881600"
 REFUSED = "a4506b0267924dcb81c72baf8847379d"
 
 # More records of this length than there is memory for.
@@ -152,6 +153,23 @@ class Journal(service.Service):
                 self.assertEqual(entry["SYSLOG_IDENTIFIER"], b"pywebd-cgi")
                 dropped += int(entry["PYWEBD_DROPPED"])
         self.assertGreater(dropped, 0)
+
+    def test_a_script_that_is_killed_at_a_limit_is_a_warning_of_its_own(self):
+        text = self.config.read_text().replace("cgi = true", 'cgi = true, timeout = "200ms"')
+        self.config.write_text(text)
+        script = self.directory / "cgi-bin" / "script"
+        script.write_text("#!/bin/sh\nexec sleep 1000\n")
+        self.serve()
+        self.ask("/cgi-bin/script")
+        warning = self.entry(MESSAGE_ID=LIMIT)
+        self.assertEqual(warning["PRIORITY"], "4")
+        self.assertEqual(warning["PYWEBD_SITE"], "example")
+        self.assertEqual(warning["PYWEBD_SCRIPT"], str(script))
+        record = self.entry(PYWEBD_REQUEST_LINE="GET /cgi-bin/script HTTP/1.1")
+        for name in ["PYWEBD_KILLED", "PYWEBD_REQUEST_ID", "PYWEBD_PID"]:
+            self.assertEqual(warning[name], record[name])
+        self.assertIn("(timeout)", record["PYWEBD_KILLED"])
+        self.assertIn("was killed", record["PYWEBD_CAUSE"])
 
 
 if __name__ == "__main__":
