@@ -1,7 +1,8 @@
 """What runs in the machine of tests/vm/run: pywebd in cgroups that systemd delegates to it.
 
-Each test starts it as root and as a user, in a unit with `Delegate=yes`. After a request its part
-of the tree, directories and processes, has to be what it was before.
+Each test starts it as root and as a user, in a unit with `Delegate=yes`, and as the package has it,
+in units of its own. After a request its part of the tree, directories and processes, has to be what
+it was before.
 """
 
 import http.client
@@ -19,18 +20,19 @@ import urllib.request
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-URL = "http://127.0.0.1:8000/cgi-bin/"
 HANG = 60
+
+SITE = """\
+[site.example]
+hosts = ["127.0.0.1"]
+root = "/srv"
+path."/cgi-bin/" = { cgi = true, memory = "64M", tasks = 20, cpu-weight = 50 }
+path."/cgi-bin/bomb" = { timeout = "5s" }  # time for the emulation to start it
+"""
 
 CONFIG = """\
 version = 1
 server.listen = ["127.0.0.1:8000"]
-cgi = { memory = "64M", tasks = 20, cpu-weight = 50 }
-[site.example]
-hosts = ["*"]
-root = "/srv"
-path."/cgi-bin/" = { cgi = true }
-path."/cgi-bin/bomb" = { timeout = "5s" }  # time for the emulation to start it
 """
 
 # What each script begins with: where it is, and how it answers.
@@ -118,6 +120,11 @@ def run(*command):
     ).stdout
 
 
+def messages(unit):
+    run("journalctl", "--sync")
+    return run("journalctl", f"--unit={unit}", "--output=cat")
+
+
 class Watch(threading.Thread):
     """`with Watch(COUNT) as watch:` has in `watch.most` the most that was counted meanwhile."""
 
@@ -141,27 +148,11 @@ class Watch(threading.Thread):
 
 
 class Delegated:
-    def setUp(self):
-        name = self.id().rpartition(".")[2]
-        self.unit = f"pywebd-{self.user}-{name}.service"
-        self.cgroup = CGROUPS / "system.slice" / self.unit
-        config = Path("/srv/pywebd.toml")
-        config.write_text(CONFIG)
-        self.addCleanup(self.stop)
-        # A unit of this type has started when the server says that it serves. TasksMax is for a
-        # bomb that gets away: it must not take the machine along.
-        properties = [f"User={self.user}", "Type=notify", "Delegate=yes"]
-        properties += ["TasksMax=200", "TimeoutStopSec=20"]
-        unit = [f"--unit={self.unit}", *(f"--property={each}" for each in properties)]
-        run("systemd-run", "--quiet", *unit, PYWEBD, "serve", "--config", config)
-        self.before = self.cgroups(), self.processes()
+    """What holds wherever pywebd has a part of the tree."""
 
-    def stop(self):
-        run("systemctl", "stop", self.unit)
-        log = self.log()
-        print("", log, sep="\n", end="")
-        self.assertNotIn("Failed with result", log)
-        self.assertFalse(self.cgroup.exists())
+    def setUp(self):
+        self.start()
+        self.before = self.cgroups(), self.processes()
 
     def cgroups(self):
         return {directory for directory, _, _ in os.walk(self.cgroup)}
@@ -175,14 +166,10 @@ class Delegated:
                 pass
         return found
 
-    def log(self):
-        run("journalctl", "--sync")
-        return run("journalctl", f"--unit={self.unit}", "--output=cat")
-
     def get(self, script):
         """Status and content of the answer."""
         try:
-            with urllib.request.urlopen(URL + script, timeout=HANG) as response:
+            with urllib.request.urlopen(self.url + script, timeout=HANG) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -196,7 +183,7 @@ class Delegated:
         self.assertEqual((self.cgroups(), self.processes()), self.before)
 
     def assert_logged(self, *parts):
-        log = self.log()
+        log = messages(self.unit)
         found = any(all(part in line for part in parts) for line in log.splitlines())
         self.assertTrue(found, f"no line with {parts} in\n{log}")
 
@@ -240,7 +227,7 @@ class Delegated:
         self.assertFalse(Path(found["cgroup"]).exists())
 
     def test_no_process_outlives_a_client_that_leaves(self):
-        with urllib.request.urlopen(URL + "endless", timeout=HANG) as response:
+        with urllib.request.urlopen(self.url + "endless", timeout=HANG) as response:
             response.readline()
             self.assertNotEqual(self.processes(), self.before[1])
         self.assert_nothing_left()
@@ -250,10 +237,44 @@ class Delegated:
         self.assertEqual(self.get("nested")[0], 200)
         self.assert_nothing_left()
 
+    def test_a_fork_bomb_is_killed(self):
+        with Watch(lambda: len(self.processes() - self.before[1])) as watch:
+            status, _ = self.get("bomb")
+        self.assertEqual(status, 504)
+        self.assertGreater(watch.most, 10, "it was no fork bomb")
+        self.assert_nothing_left()
+
+
+class Foreground(Delegated):
+    """One unit for both processes; the launcher is the server's child."""
+
+    url = "http://127.0.0.1:8000/cgi-bin/"
+
+    def start(self):
+        name = self.id().rpartition(".")[2]
+        self.unit = f"pywebd-{self.user}-{name}.service"
+        self.cgroup = CGROUPS / "system.slice" / self.unit
+        config = Path("/srv/pywebd.toml")
+        config.write_text(CONFIG + SITE)
+        # A unit of this type has started when the server says that it serves. TasksMax is for a
+        # bomb that gets away: it must not take the machine along.
+        properties = [f"User={self.user}", "Type=notify", "Delegate=yes"]
+        properties += ["TasksMax=200", "TimeoutStopSec=20"]
+        unit = [f"--unit={self.unit}", *(f"--property={each}" for each in properties)]
+        run("systemd-run", "--quiet", *unit, PYWEBD, "serve", "--config", config)
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        run("systemctl", "stop", self.unit)
+        log = messages(self.unit)
+        print("", log, sep="\n", end="")
+        self.assertNotIn("Failed with result", log)
+        self.assertFalse(self.cgroup.exists())
+
     def test_a_launcher_that_is_killed_leaves_nothing(self):
         server = run("systemctl", "show", "--value", "--property=MainPID", self.unit).strip()
         (launcher,) = self.before[1] - {server}
-        with urllib.request.urlopen(URL + "endless", timeout=HANG) as response:
+        with urllib.request.urlopen(self.url + "endless", timeout=HANG) as response:
             content = json.loads(response.readline())
             os.kill(int(launcher), signal.SIGKILL)
             with self.assertRaises(http.client.IncompleteRead):
@@ -265,24 +286,49 @@ class Delegated:
             time.sleep(0.05)
         self.assertFalse(left.exists())
 
-    def test_a_fork_bomb_is_killed(self):
-        with Watch(lambda: len(self.processes() - self.before[1])) as watch:
-            status, _ = self.get("bomb")
-        self.assertEqual(status, 504)
-        self.assertGreater(watch.most, 10, "it was no fork bomb")
-        self.assert_nothing_left()
 
-
-class Root(Delegated, unittest.TestCase):
+class Root(Foreground, unittest.TestCase):
     user = "root"
 
 
-class User(Delegated, unittest.TestCase):
+class User(Foreground, unittest.TestCase):
     user = "nobody"
 
 
+class Package(Delegated, unittest.TestCase):
+    """What a person has who has installed the package and added a site."""
+
+    url = "http://127.0.0.1/cgi-bin/"
+    unit = "pywebd*"
+    cgroup = CGROUPS / "system.slice/pywebd-cgi.service"
+
+    @classmethod
+    def setUpClass(cls):
+        run("dpkg", "--install", PACKAGE)
+        Path("/etc/pywebd/sites.d/example.toml").write_text(SITE)
+        cls.addClassCleanup(lambda: print("", messages(cls.unit), sep="\n", end=""))
+        run("systemctl", "reload", "pywebd.service")
+
+    @classmethod
+    def tearDownClass(cls):
+        run("systemctl", "stop", "pywebd.service")
+        assert not cls.cgroup.exists()
+
+    def start(self):
+        # The first script may have to wait for the launcher.
+        self.assertEqual(self.get("limits")[0], 200)
+
+    def test_the_journal_explains_why_a_script_was_killed(self):
+        self.get("memory")
+        run("journalctl", "--sync")
+        killed = "PYWEBD_KILLED=memory limit 64M"
+        entry = run("journalctl", "--catalog", "--lines=1", killed)
+        self.assertIn("memory = ", entry)
+
+
 if __name__ == "__main__":
-    PYWEBD = sys.argv.pop(1)
+    PYWEBD, PACKAGE = sys.argv[1:3]
+    del sys.argv[1:3]
     os.mkdir("/srv/cgi-bin")
     for name, text in SCRIPTS.items():
         path = Path("/srv/cgi-bin", name)
