@@ -1,0 +1,259 @@
+"""The service in the hands of its administrator: browsed, edited, broken, repaired, stopped, started."""
+
+import re
+import unittest
+
+import machine
+from machine import HOST, HOST_6, PRIVATE_6, PUBLIC, PUBLIC_HOST, Machine, ask, until
+
+CONFIG = "/etc/pywebd/pywebd.toml"
+SITES = "/etc/pywebd/sites.d"
+UNITS = "pywebd.socket", "pywebd.service", "pywebd-cgi.socket", "pywebd-cgi.service"
+
+# The most that `systemd-analyze security` may say of the exposure of a service.
+EXPOSURE = {"pywebd.service": 1.5, "pywebd-cgi.service": 6.0}
+
+SITE = """\
+[site.example]
+hosts = ["example.org"]
+root = "/srv/example"
+"""
+
+# Does as the network process what that never does, in its view of the files, and prints what it could.
+PROBE = """\
+import ctypes, os, pwd, sys
+
+pid, user = sys.argv[1:]
+libc = ctypes.CDLL(None)
+account = pwd.getpwnam(user)
+assert libc.setns(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY), 0) == 0
+read_only = "/", "/etc", "/usr", "/usr/bin", "/var/lib", "/srv", "/home", "/root"
+its_own = "/run/pywebd", "/var/log/pywebd", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
+
+def attempt(directory):
+    try:
+        os.close(os.open(f"{directory}/probe", os.O_WRONLY | os.O_CREAT))
+        print("write", directory, flush=True)
+    except OSError:
+        pass
+
+for directory in read_only:
+    attempt(directory)
+os.setgroups([])
+os.setresgid(*[account.pw_gid] * 3)
+os.setresuid(*[account.pw_uid] * 3)
+for directory, names, _ in os.walk("/"):
+    names[:] = [name for name in names if os.path.join(directory, name) not in its_own]
+    attempt(directory)
+if not os.fork():
+    try:
+        os.execv("/usr/bin/touch", ["touch", "/tmp/probe"])
+    except OSError:
+        os._exit(0)
+if os.wait()[1] or os.path.exists("/tmp/probe"):
+    print("execute", flush=True)
+print("done")
+"""
+
+
+class Service(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = cls.enterClassContext(Machine())
+        cls.machine.install()
+        cls.shipped = cls.machine.path(CONFIG).read_text()
+
+    def setUp(self):
+        self.addCleanup(self.repair)
+
+    def repair(self):
+        """Leaves the service to the next test as it was installed."""
+        for site in self.machine.path(SITES).glob("*.toml"):
+            site.unlink()
+        self.machine.write(CONFIG, self.shipped)
+        self.machine.run("systemctl", "reset-failed")
+        self.machine.run("systemctl", "restart", "pywebd.service")
+
+    def since(self):
+        """Arguments of journalctl: what comes from now on."""
+        cursor = self.machine.run("journalctl", "--lines=0", "--show-cursor")
+        return "--after-cursor=" + re.search(r"cursor: (\S+)", cursor)[1]
+
+    def get(self, target, **how):
+        status, _, content = ask(target, **how)
+        return status, content
+
+    def test_a_fresh_installation_serves_its_welcome_page_at_port_80(self):
+        for unit in UNITS:
+            self.assertEqual(self.machine.state(unit), "active", unit)
+        self.machine.run("systemctl", "is-enabled", "pywebd.service")
+        status, fields, page = ask("/")
+        self.assertEqual((status, fields["content-type"].split(";")[0]), (200, "text/html"))
+        self.assertIn("pywebd", page)
+        self.assertEqual(self.get("/", host=HOST_6, client=PRIVATE_6), (200, page))
+        self.assertEqual(self.get("/", host=PUBLIC_HOST, client=PUBLIC), (200, page))
+        linked = re.findall(r'(?:src|href)="(?!http|#|mailto)([^"]+)"', page)
+        self.assertTrue(linked)
+        for target in linked:
+            with self.subTest(target=target):
+                self.assertEqual(self.get("/" + target.removeprefix("/"))[0], 200)
+
+    def test_the_scripts_of_the_welcome_page_are_for_private_addresses(self):
+        for target in "/cgi-bin/time.py", "/cgi-bin/env.sh", "/cgi-bin/guestbook.py":
+            with self.subTest(target=target):
+                self.assertEqual(self.get(target)[0], 200)
+                self.assertEqual(self.get(target, host=HOST_6, client=PRIVATE_6)[0], 200)
+                self.assertEqual(self.get(target, host=PUBLIC_HOST, client=PUBLIC)[0], 403)
+        status, sent = self.get(
+            "/cgi-bin/post.py",
+            method="POST",
+            content=b"firstname=Ada+Lovelace",
+            fields=["Content-Type: application/x-www-form-urlencoded"],
+        )
+        self.assertEqual(status, 200)
+        self.assertIn("Ada", sent)
+
+    def test_scripts_run_as_a_user_of_their_own(self):
+        _, page = self.get("/cgi-bin/env.sh")
+        self.assertIn("(pywebd-cgi)", page)
+        self.assertNotIn("(pywebd)", page)
+
+    def test_an_edit_of_content_shows_in_the_next_request(self):
+        for root in "/srv/example", "/home/somebody/www", "/var/www/html":
+            with self.subTest(root=root):
+                self.machine.write(f"{root}/index.html", "first")
+                self.machine.write(CONFIG, self.shipped.replace("/usr/share/pywebd/www", root))
+                self.machine.run("systemctl", "reload", "pywebd.service")
+                for text in "first", "second", "third and longer":
+                    self.machine.write(f"{root}/index.html", text)
+                    self.assertEqual(self.get("/"), (200, text))
+                self.machine.path(f"{root}/index.html").unlink()
+                self.assertIn(self.get("/")[0], (403, 404))
+
+    def test_an_edit_of_the_configuration_is_taken_up_by_itself(self):
+        self.machine.write("/srv/example/index.html", "the example")
+        here = self.since()
+        self.machine.write(f"{SITES}/example.toml", SITE)
+        until(lambda: ask("/", fields=["Host: example.org"])[0] == 400, "two hosts are refused")
+        until(
+            lambda: any("site.example" in each for each in self.machine.messages(here)),
+            "a message about the site",
+        )
+
+    def test_a_reload_prints_what_has_changed(self):
+        self.machine.write("/srv/example/index.html", "the example")
+        self.machine.write(f"{SITES}/example.toml", SITE)
+        printed = self.machine.run("pywebd", "reload")
+        self.assertIn("example", printed)
+        self.assertEqual(self.machine.show("pywebd.service", "ActiveState"), ["active"])
+
+    def test_a_broken_configuration_fails_the_reload_and_changes_nothing(self):
+        _, page = self.get("/")
+        pid = self.machine.main_pid()
+        here = self.since()
+        self.machine.write(CONFIG, self.shipped + "\n[site.other]\nrot = 5\n")
+        line = self.shipped.count("\n") + 3
+        self.assertNotEqual(self.machine.status("systemctl", "reload", "pywebd.service"), 0)
+        self.assertEqual(self.get("/"), (200, page))
+        self.assertEqual(self.machine.main_pid(), pid)
+        self.assertEqual(self.machine.state(), "active")
+        place = f"pywebd.toml:{line}:"
+        found = [each for each in self.machine.journal(here, "--unit=pywebd.service") if place in str(each["MESSAGE"])]
+        self.assertTrue(found, "no message with the place of the mistake")
+        # As its only other mark in the list of units: the colour of an error.
+        self.assertIn("3", {entry["PRIORITY"] for entry in found})
+        status = self.machine.text("systemctl", "status", "pywebd.service")
+        self.assertRegex(status, r"Status: .*(?i:reload failed)")
+
+        self.machine.write(CONFIG, self.shipped)
+        self.machine.run("systemctl", "reload", "pywebd.service")
+        status = self.machine.text("systemctl", "status", "pywebd.service")
+        self.assertNotRegex(status, r"Status: .*(?i:reload failed)")
+        self.assertEqual(self.machine.main_pid(), pid)
+
+    def test_a_stop_leaves_no_listener_and_a_start_brings_all_back(self):
+        self.machine.run("systemctl", "stop", "pywebd.service")
+        until(lambda: 80 not in self.machine.listeners(), "the end of the listener")
+        with self.assertRaises(ConnectionRefusedError):
+            self.get("/")
+        for unit in "pywebd.service", "pywebd.socket", "pywebd-cgi.service":
+            self.assertNotEqual(self.machine.state(unit), "active", unit)
+        self.machine.run("systemctl", "start", "pywebd.service")
+        self.assertEqual(self.get("/cgi-bin/env.sh")[0], 200)
+
+    def test_a_broken_configuration_fails_the_start_for_good(self):
+        self.machine.run("systemctl", "stop", "pywebd.service")
+        self.machine.write(CONFIG, "version = 1\nnonsense = true\n")
+        self.assertNotEqual(self.machine.status("systemctl", "start", "pywebd.service"), 0)
+        state = self.machine.show("pywebd.service", "ActiveState", "ExecMainStatus", "NRestarts")
+        self.assertEqual(state, ["failed", "78", "0"])
+        status = self.machine.text("systemctl", "status", "pywebd.service")
+        self.assertIn("CONFIG", status)
+        self.assertIn("pywebd.toml:2:", status)
+        self.machine.write(CONFIG, self.shipped)
+        self.machine.run("systemctl", "start", "pywebd.service")
+        self.assertEqual(self.get("/cgi-bin/env.sh")[0], 200)
+
+    def test_a_broken_configuration_at_a_restart_fails_visibly_too(self):
+        self.machine.write(CONFIG, "version = 1\nnonsense = true\n")
+        self.assertNotEqual(self.machine.status("systemctl", "restart", "pywebd.service"), 0)
+        self.assertEqual(self.machine.show("pywebd.service", "NRestarts"), ["0"])
+        self.assertEqual(self.machine.state(), "failed")
+
+    def test_a_server_that_is_killed_is_started_again(self):
+        pid = self.machine.main_pid()
+        self.machine.run("kill", "-KILL", pid)
+        until(lambda: self.machine.main_pid() != pid, "the end")
+        # What comes meanwhile waits in the socket.
+        self.assertEqual(self.get("/")[0], 200)
+        self.assertNotIn(self.machine.main_pid(), (0, pid))
+        self.assertEqual(self.machine.show("pywebd.service", "NRestarts"), ["1"])
+
+    def test_a_launcher_that_is_killed_is_started_again(self):
+        pid = self.machine.main_pid("pywebd-cgi.service")
+        self.machine.run("kill", "-KILL", pid)
+        self.assertEqual(self.get("/cgi-bin/env.sh")[0], 200)
+        self.assertNotIn(self.machine.main_pid("pywebd-cgi.service"), (0, pid))
+
+    def test_the_watchdog_restarts_a_server_that_stands_still(self):
+        drop_in = "/run/systemd/system/pywebd.service.d/watchdog.conf"
+        self.assertNotEqual(self.machine.show("pywebd.service", "WatchdogUSec"), ["0"])
+        self.machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
+        self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
+        self.addCleanup(self.machine.path(drop_in).unlink)
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        pid = self.machine.main_pid()
+        here = self.since()
+        self.machine.run("kill", "-STOP", pid)
+        self.assertEqual(self.get("/")[0], 200)
+        self.assertNotIn(self.machine.main_pid(), (0, pid))
+        self.assertTrue(any("atchdog" in each for each in self.machine.messages(here)))
+
+    def test_the_network_process_can_do_nothing_but_serve(self):
+        pid = self.machine.main_pid()
+        status = self.machine.process_status(pid)
+        for name in "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+            self.assertEqual(int(status[name], 16), 0, name)
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+        self.assertNotIn("0", status["Uid"].split())
+        self.machine.write("/root/probe.py", PROBE)
+        probed = self.machine.run("python3", "/root/probe.py", pid, "pywebd")
+        self.assertEqual(probed.split(), ["done"], "it can do these")
+
+    def test_scripts_cannot_gain_rights(self):
+        status = self.machine.process_status(self.machine.main_pid("pywebd-cgi.service"))
+        self.assertEqual((status["NoNewPrivs"], int(status["CapEff"], 16)), ("1", 0))
+
+    def test_the_units_are_right_and_not_exposed(self):
+        self.assertEqual(self.machine.run("systemd-analyze", "verify", "--man=no", *UNITS), "")
+        for unit, most in EXPOSURE.items():
+            analysis = self.machine.text("systemd-analyze", "security", "--no-pager", unit)
+            exposure = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", analysis)[1])
+            print(f"{machine.RELEASE}: systemd-analyze security {unit}: {exposure}")
+            self.assertLessEqual(exposure, most, unit)
+        self.assertEqual(self.machine.state("systemd-journald.service"), "active")
+
+
+if __name__ == "__main__":
+    unittest.main()
