@@ -23,7 +23,6 @@ class Clients:
         self.failures = []
         addresses = itertools.cycle(PRIVATE)
         ways = itertools.product(targets.items(), ["", "Connection: close\r\n"], range(2))
-        self.answers = []
         self.threads = [
             threading.Thread(target=self.run, args=(number, next(addresses), target, fields))
             for number, (target, fields, _) in enumerate(ways)

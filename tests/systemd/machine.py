@@ -218,7 +218,8 @@ class Machine:
     def process_status(self, pid):
         """The fields of /proc/PID/status of a process of the container."""
         text = self.run("cat", f"/proc/{pid}/status")
-        return {name: value.strip() for name, value in (line.split(":", 1) for line in text.splitlines())}
+        fields = (line.split(":", 1) for line in text.splitlines())
+        return {name: value.strip() for name, value in fields}
 
     def journal(self, *arguments):
         """Entries of the journal, all that was sent until now among them."""
@@ -229,7 +230,7 @@ class Machine:
     def messages(self, *arguments):
         """The messages of these entries, as lines."""
         found = (entry.get("MESSAGE") for entry in self.journal(*arguments))
-        return [each if isinstance(each, str) else bytes(each or []).decode(errors="replace") for each in found]
+        return [each if isinstance(each, str) else str(bytes(each or [])) for each in found]
 
     def listeners(self):
         """The ports that something in the container listens at."""

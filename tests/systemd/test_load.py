@@ -18,6 +18,9 @@ root = "/srv/example"
 path."/cgi-bin/" = { cgi = true }
 """
 
+# How apt installs a package where a configuration file was edited: it is kept.
+KEEP = ["apt-get", "install", "--yes", "--option=Dpkg::Options::=--force-confold"]
+
 
 class Load(unittest.TestCase):
     @classmethod
@@ -115,10 +118,6 @@ def knock(client, over):
             ask("/file", client=client)
         except (OSError, ValueError):
             time.sleep(AGAIN)
-
-
-# How apt installs a package where a configuration file was edited: it is kept.
-KEEP = ["apt-get", "install", "--yes", "--option=Dpkg::Options::=--force-confold"]
 
 
 if __name__ == "__main__":
