@@ -8,6 +8,7 @@ from pathlib import Path
 
 def stop(*_):
     """Ends as Ctrl-C does: machines are powered off."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
