@@ -21,7 +21,7 @@ HANG = 60
 AGAIN = 0.02
 
 RELEASE = os.environ.get("RELEASE", "")
-ROOT = Path(os.environ.get("ROOTS", "/var/cache/pywebd-e2e")) / RELEASE
+ROOT = Path(os.environ.get("ROOT", "."))
 PACKAGES = Path(os.environ.get("PACKAGES", "."))
 
 # The addresses of the machine, and of the clients: some that are private and one that is public, of

@@ -13,6 +13,8 @@ def stop(*_):
 
 
 signal.signal(signal.SIGTERM, stop)
+
+
 class Result(unittest.TextTestResult):
     """Counts what passed, which `testsRun` does not tell when a machine does not boot."""
 
