@@ -32,16 +32,13 @@ use crate::transport::{Address, Remote};
 use message::Message;
 use writer::Target;
 
-/// How many records wait for the writer at most: more than a second of 50,000 requests each, for
-/// journald stands still while it begins another file or waits for the disk.
-const QUEUE: usize = 64 * 1024;
+/// How much memory the records may take that wait for the writer. A usual one takes about 0.8 KiB, so
+/// these are three seconds of 50,000 requests each, for journald stands still while it begins another file
+/// or waits for the disk. The longest, of heads that are made to be long, take as much as the head.
+const MEMORY: usize = 128 << 20;
 
-/// How much memory they may take. A usual record takes about 0.8 KiB, the longest, of heads that are
-/// made to be long, as much as the head.
-const MEMORY: usize = 64 << 20;
-
-/// How much of that lines of scripts may take, as [`ScriptLine::size`] counts: less than half of the
-/// places, so that no flood of them drives out what is written down of requests.
+/// How much of that lines of scripts may take, so that no flood of them drives out what is written
+/// down of requests.
 const LINES: usize = MEMORY / 4;
 
 /// What the queue and the allocator add to a record.
@@ -102,9 +99,9 @@ pub struct ScriptLine {
 }
 
 impl ScriptLine {
-    /// What it takes in memory, with its share of the queue.
+    /// What it takes in memory.
     fn size(&self) -> usize {
-        self.line.len() + LINES / (QUEUE / 2)
+        OVERHEAD + self.script.as_os_str().len() + self.line.len()
     }
 }
 
@@ -137,9 +134,7 @@ pub struct Source {
 /// target never waits for a log that does not keep up.
 #[derive(Debug, Default)]
 struct Shared {
-    /// How many records are in the queue.
-    records: AtomicUsize,
-    /// What they take in memory.
+    /// What the records in the queue take in memory.
     memory: AtomicUsize,
     /// What the lines of scripts take of that.
     lines: AtomicUsize,
@@ -222,10 +217,9 @@ impl Source {
 impl Shared {
     /// Takes a place in the queue; it has to be released also where there was none.
     fn admit(&self, Size { memory, lines }: Size) -> bool {
-        let records = self.records.fetch_add(1, Ordering::Relaxed);
         let all = self.memory.fetch_add(memory, Ordering::Relaxed) + memory;
         let all_lines = self.lines.fetch_add(lines, Ordering::Relaxed) + lines;
-        records < QUEUE && all <= MEMORY && (lines == 0 || all_lines <= LINES)
+        all <= MEMORY && (lines == 0 || all_lines <= LINES)
     }
 
     fn ignore_requests(&self, yes: bool) {
@@ -233,7 +227,6 @@ impl Shared {
     }
 
     fn release(&self, Size { memory, lines }: Size) {
-        self.records.fetch_sub(1, Ordering::Relaxed);
         self.memory.fetch_sub(memory, Ordering::Relaxed);
         self.lines.fetch_sub(lines, Ordering::Relaxed);
     }
@@ -270,20 +263,29 @@ impl Record {
 mod tests {
     use super::*;
 
+    const LONG: usize = 1 << 20;
+
+    /// How many long ones have room.
+    const MOST: usize = MEMORY / (LONG + OVERHEAD);
+
+    fn long() -> Record {
+        Record::Line(vec![b'x'; LONG])
+    }
+
     #[test]
     fn a_full_queue_counts_what_does_not_fit_and_still_takes_a_rotation_in_its_turn() {
         let (sink, source) = queue();
-        for _ in 0..QUEUE + 5 {
-            sink.send(Record::Line(Vec::new()));
+        for _ in 0..MOST + 5 {
+            sink.send(long());
         }
         sink.reopen();
         sink.reopen();
         assert_eq!(sink.dropped(), 5);
-        for _ in 0..QUEUE {
+        for _ in 0..MOST {
             let next = source.next(Some(Duration::ZERO));
             assert!(matches!(next, Ok(Queued::Record(_))), "{next:?}");
         }
-        sink.send(Record::Line(Vec::new()));
+        sink.send(long());
         let next = source.next(Some(Duration::ZERO));
         assert!(matches!(next, Ok(Queued::Reopen)), "{next:?}");
         let next = source.next(Some(Duration::ZERO));
@@ -293,18 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn long_records_fill_the_queue_by_what_they_take_in_memory() {
-        let (sink, source) = queue();
-        let most = MEMORY / (1 << 20);
-        for _ in 0..most {
-            sink.send(Record::Line(vec![b'x'; 1 << 20]));
+    fn short_records_have_a_bound_too() {
+        let (sink, _source) = queue();
+        for _ in 0..=MEMORY / OVERHEAD {
+            sink.send(Record::Line(Vec::new()));
         }
         assert_eq!(sink.dropped(), 1);
-        assert!(source.next(Some(Duration::ZERO)).is_ok());
-        sink.send(Record::Line(vec![b'x'; 1 << 20]));
-        assert_eq!(sink.dropped(), 1);
-        let line = |text: &[u8]| {
-            Record::Script(ScriptLine {
+    }
+
+    #[test]
+    fn lines_of_scripts_leave_room_for_requests() {
+        let (sink, _source) = queue();
+        for _ in 0..MOST {
+            sink.send(Record::Script(ScriptLine {
                 time: SystemTime::UNIX_EPOCH,
                 request: RequestId {
                     connection: 1,
@@ -313,15 +316,14 @@ mod tests {
                 site: Arc::from("example"),
                 script: "/srv/a".into(),
                 pid: 1,
-                line: text.to_vec(),
-            })
-        };
-        let (sink, _source) = queue();
-        for _ in 0..QUEUE {
-            sink.send(line(b""));
+                line: vec![b'x'; LONG],
+            }));
         }
-        assert_eq!(sink.dropped(), QUEUE as u64 / 2, "half is for requests");
-        sink.send(Record::Line(Vec::new()));
-        assert_eq!(sink.dropped(), QUEUE as u64 / 2);
+        let dropped = sink.dropped();
+        assert_eq!(dropped, (MOST - MOST / 4) as u64);
+        for _ in 0..MOST / 2 {
+            sink.send(long());
+        }
+        assert_eq!(sink.dropped(), dropped);
     }
 }

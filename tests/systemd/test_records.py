@@ -135,7 +135,7 @@ class Records(unittest.TestCase):
 
     def test_a_journal_that_stands_still_keeps_no_request_waiting(self):
         # More than the server has room for.
-        sent, more = 12_000, "-" * 8_000
+        sent, more = 12_000, "-" * 16_000
         pid = self.machine.main_pid("systemd-journald.service")
         self.machine.run("kill", "-STOP", pid)
         try:
