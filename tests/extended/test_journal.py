@@ -106,7 +106,7 @@ class Journal(service.Service):
         service.JOURNAL.unlink()
         asked = self.ask("/meanwhile", times=MANY)
         self.config.write_text("version = 2\n")
-        self.notification("STATUS=Reload failed")
+        self.notification("STATUS=reload failed")
         self.journal = self.enter(service.datagrams(service.JOURNAL))
         written = 0
         while written < asked:
