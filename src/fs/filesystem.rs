@@ -19,6 +19,22 @@ const LOCAL: [u32; 9] = [
     0xe0f5_e1e2,
 ];
 
+/// Filesystems that wait for another machine or a program, by the same number: NFS, SMB (two), Ceph, 9P,
+/// AFS (two), Coda, Lustre, FUSE, and autofs, which makes mounts.
+const REMOTE: [u32; 11] = [
+    0x0000_6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x00c3_6400,
+    0x0102_1997,
+    0x5346_414f,
+    0x6b41_4653,
+    0x7375_7245,
+    0x0bd0_0bd0,
+    0x6573_5546,
+    0x0000_0187,
+];
+
 /// The overlay of containers: told, but for a file of a lower layer with several names, for which it
 /// forgets who watches it.
 const OVERLAY: u32 = 0x794c_7630;
@@ -26,13 +42,15 @@ const OVERLAY: u32 = 0x794c_7630;
 /// `FS_CASEFOLD_FL`: a directory that takes names for the same which are written differently.
 const CASEFOLD: u32 = 0x4000_0000;
 
+/// Whether what is asked of an open file or directory may never be answered.
+pub fn may_hang(fd: impl AsFd) -> bool {
+    magic(fd).is_none_or(|magic| REMOTE.contains(&magic))
+}
+
 /// Whether every change of a file or a directory makes an event. What lies on a network's filesystem,
 /// or a program's (FUSE), others change, too; what is encrypted by directories changes with its keys.
 pub fn tells_changes(fd: impl AsFd) -> bool {
-    let Ok(filesystem) = rustix::fs::fstatfs(&fd) else {
-        return false;
-    };
-    let Ok(magic) = u32::try_from(filesystem.f_type) else {
+    let Some(magic) = magic(&fd) else {
         return false;
     };
     let Ok(status) = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
@@ -42,6 +60,10 @@ pub fn tells_changes(fd: impl AsFd) -> bool {
     let has_one_name = is_directory || status.stx_nlink == 1;
     let is_local = LOCAL.contains(&magic) || (magic == OVERLAY && has_one_name);
     is_local && !status.stx_attributes.contains(StatxAttributes::ENCRYPTED)
+}
+
+fn magic(fd: impl AsFd) -> Option<u32> {
+    u32::try_from(rustix::fs::fstatfs(fd).ok()?.f_type).ok()
 }
 
 /// Whether events name what is in an open directory as requests do.

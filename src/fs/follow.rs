@@ -28,9 +28,11 @@ pub(super) fn open<'d>(
 ) -> Result<OwnedFd, OpenError> {
     let (place, is_all) = last_place(root, relative, how.wait)?;
     for directory in directories {
-        // One that is not there now does not matter to the others.
-        let Ok(handle) = directory.current() else {
-            continue;
+        let handle = match directory.current(how.wait) {
+            Ok(handle) => handle,
+            Err(OpenError::WouldWait) => return Err(OpenError::WouldWait),
+            // One that is not there now does not matter to the others.
+            Err(_) => continue,
         };
         if let Ok(below) = place.strip_prefix(place_of(&handle.fd)?) {
             if !is_all {

@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::fs::follow;
+use crate::fs::{filesystem, follow};
 
 /// How often an open is tried again when a rename below the root disturbed the kernel's walk.
 const WALK_ATTEMPTS: usize = 16;
@@ -37,13 +37,16 @@ pub(super) struct Handle {
     pub fd: OwnedFd,
     device: u64,
     inode: u64,
+    /// Whether even a look at it may wait for another machine or a program.
+    may_hang: bool,
 }
 
 /// Whether an open may wait for a disk or a network filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// Only what the kernel has in memory; else [`OpenError::WouldWait`]. Where the root itself is, is
-    /// looked at either way: its path is used all the time.
+    /// Only what the kernel has in memory, and no other filesystem than the root's; else
+    /// [`OpenError::WouldWait`]. Where the root itself is, is looked at either way, as long as it is on
+    /// this machine: its path is used all the time.
     Never,
     /// Anything.
     Allowed,
@@ -162,7 +165,7 @@ impl Root {
 
     /// The same where no symbolic link is on the way; else it fails with [`OpenError::Outside`].
     pub fn open_straight(&self, relative: &[u8], wait: Wait) -> Result<Opened, OpenError> {
-        let handle = self.current()?;
+        let handle = self.current(wait)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let relative = if relative.is_empty() { b"." } else { relative };
         let how = How { flags, wait };
@@ -179,7 +182,7 @@ impl Root {
     }
 
     fn open_with(&self, relative: &[u8], how: How) -> Result<Opened, OpenError> {
-        let handle = self.current()?;
+        let handle = self.current(how.wait)?;
         let relative = if relative.is_empty() { b"." } else { relative };
         let fd = match open_within(handle.fd.as_fd(), relative, ResolveFlags::empty(), how) {
             // Absolute, but perhaps to a place in the root, or to one that may be followed.
@@ -194,17 +197,24 @@ impl Root {
     }
 
     /// The handle of what the path names now. One `stat` finds out whether the root was swapped.
-    pub(super) fn current(&self) -> Result<Arc<Handle>, OpenError> {
+    pub(super) fn current(&self, wait: Wait) -> Result<Arc<Handle>, OpenError> {
+        let last = self.handle.load();
+        if wait == Wait::Never && last.as_ref().is_none_or(|handle| handle.may_hang) {
+            return Err(OpenError::WouldWait);
+        }
         let now = rustix::fs::stat(&*self.path)?;
-        if let Some(handle) = &*self.handle.load()
-            && (handle.device, handle.inode) == (now.st_dev, now.st_ino)
-        {
-            return Ok(Arc::clone(handle));
+        match &*last {
+            Some(handle) if (handle.device, handle.inode) == (now.st_dev, now.st_ino) => {
+                return Ok(Arc::clone(handle));
+            }
+            _ if wait == Wait::Never => return Err(OpenError::WouldWait),
+            _ => {}
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&*self.path, flags, Mode::empty())?;
         let opened = rustix::fs::fstat(&fd)?;
         let handle = Arc::new(Handle {
+            may_hang: filesystem::may_hang(&fd),
             fd,
             device: opened.st_dev,
             inode: opened.st_ino,
@@ -230,7 +240,9 @@ pub(super) fn open_within(
 ) -> Result<OwnedFd, OpenError> {
     let contained = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | restrictions;
     let resolve = match wait {
-        Wait::Never => contained | ResolveFlags::CACHED,
+        // A look-up in the kernel's memory is not all: a filesystem that is another's may have to be
+        // asked for the opening itself.
+        Wait::Never => contained | ResolveFlags::CACHED | ResolveFlags::NO_XDEV,
         Wait::Allowed => contained,
     };
     let mut last = Errno::AGAIN;
@@ -240,6 +252,18 @@ pub(super) fn open_within(
             // From RESOLVE_CACHED; and on kernels before 5.12, which do not know the flag.
             Err(Errno::AGAIN | Errno::INVAL) if wait == Wait::Never => {
                 return Err(OpenError::WouldWait);
+            }
+            // Out of the root, or onto another filesystem: a descriptor that is not opened tells.
+            Err(Errno::XDEV) if wait == Wait::Never => {
+                let (flags, resolve) = (
+                    OFlags::PATH | OFlags::CLOEXEC,
+                    resolve - ResolveFlags::NO_XDEV,
+                );
+                let found = rustix::fs::openat2(root, relative, flags, Mode::empty(), resolve);
+                return Err(match found {
+                    Ok(_) | Err(Errno::AGAIN) => OpenError::WouldWait,
+                    Err(error) => error.into(),
+                });
             }
             // A rename below the root made the walk uncertain.
             Err(Errno::AGAIN) => {}

@@ -55,8 +55,8 @@ pub enum Authorization<'q> {
 /// Why there is no decision.
 #[derive(Debug)]
 pub enum Undecided {
-    /// The look-up would wait, and was told not to.
-    WouldWait,
+    /// The look-up, in this site, would wait, and was told not to.
+    WouldWait(SiteId),
     /// A password has to be verified before: this route of the site asks for it.
     Unverified(SiteId, RouteId, Unverified),
     /// No site takes the host.
@@ -101,7 +101,7 @@ pub fn decide(
     let outcome = match walk.reach(question, trace) {
         Ok(resource) => Ok(resource),
         Err(Stop::Failure(failure)) => Err(failure),
-        Err(Stop::WouldWait) => return Err(Undecided::WouldWait),
+        Err(Stop::WouldWait) => return Err(Undecided::WouldWait(id)),
         Err(Stop::Unverified(unverified)) => {
             return Err(Undecided::Unverified(id, walk.route, unverified));
         }

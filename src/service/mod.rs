@@ -9,6 +9,7 @@ mod content;
 pub mod decide;
 pub mod decision;
 mod departure;
+mod elsewhere;
 mod error_page;
 mod finish;
 mod record;
@@ -258,15 +259,15 @@ impl Exchange<'_> {
         reached: &mut Reached,
     ) -> Result<Decision, Failure> {
         let connection = &self.origin.connection;
-        let mut wait = Wait::Never;
+        let mut waits_in = None;
         let mut refusal = None;
         for _ in 0..ROUNDS {
-            let decided = match wait {
-                Wait::Never => {
-                    let question = question(connection, head, target);
-                    decide(self.snapshot, question, Look { wait, cache }, &mut ())
-                }
-                Wait::Allowed => self.decide_elsewhere(head, cache).await?,
+            let decided = if let Some(site) = waits_in {
+                self.decide_elsewhere(site, head, cache).await?
+            } else {
+                let question = question(connection, head, target);
+                let wait = Wait::Never;
+                decide(self.snapshot, question, Look { wait, cache }, &mut ())
             };
             match decided {
                 Ok(decision) => {
@@ -278,7 +279,7 @@ impl Exchange<'_> {
                     return Ok(decision);
                 }
                 Err(Undecided::NoSite(failure)) => return Err(failure),
-                Err(Undecided::WouldWait) => wait = Wait::Allowed,
+                Err(Undecided::WouldWait(site)) => waits_in = Some(site),
                 Err(Undecided::Unverified(site, route, unverified)) => {
                     self.reach(site, Some(route), reached);
                     refusal = Some(unverified.refusal());
@@ -304,6 +305,7 @@ impl Exchange<'_> {
     /// Decides on a thread that may wait.
     async fn decide_elsewhere(
         &self,
+        site: SiteId,
         head: &Parts,
         cache: Option<&Arc<Cache>>,
     ) -> Result<Result<Decision, Undecided>, Failure> {
@@ -311,7 +313,7 @@ impl Exchange<'_> {
         let snapshot = Arc::clone(self.snapshot);
         let connection = Arc::clone(&self.origin.connection);
         let head = head.clone();
-        let waiting = tokio::task::spawn_blocking(move || {
+        let decision = move || {
             // The same head makes the same target.
             let target = Target::parse(&head).map_err(Undecided::NoSite)?;
             let question = question(&connection, &head, &target);
@@ -320,10 +322,8 @@ impl Exchange<'_> {
                 cache: cache.as_ref(),
             };
             decide(&snapshot, question, look, &mut ())
-        });
-        waiting
-            .await
-            .map_err(|error| Failure::system("looking up a file", &error.into()))
+        };
+        elsewhere::look_up(&self.snapshot[site].name, decision).await
     }
 
     /// Verifies a password for as long as its client is there.

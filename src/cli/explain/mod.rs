@@ -136,7 +136,7 @@ fn verdict(
     let decision = match decide(snapshot, asked, Look::plain(Wait::Allowed), steps) {
         Ok(decision) => decision,
         Err(Undecided::NoSite(failure)) => return Verdict::of(&failure),
-        Err(Undecided::WouldWait) => unreachable!("the look-up was allowed to wait"),
+        Err(Undecided::WouldWait(_)) => unreachable!("the look-up was allowed to wait"),
         Err(Undecided::Unverified(..)) => unreachable!("passwords are assumed"),
     };
     let site = &snapshot[decision.site];

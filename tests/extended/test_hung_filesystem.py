@@ -1,0 +1,78 @@
+"""A filesystem that never answers, as of a server that is gone, is the trouble of whoever asks for what
+is on it. Runs in a mount namespace of its own."""
+
+import ctypes
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from server import Server
+
+# More than there are threads that wait.
+REQUESTS = 40
+
+HANG = 60
+
+
+def mount_what_never_answers(place):
+    """A filesystem of a program (fuse(4)) that says it is there, and no more. Returns what holds it."""
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"hung", os.fsencode(place), b"fuse", 0, options.encode()):
+        raise OSError(ctypes.get_errno(), "mount")
+    # FUSE_INIT: version 7.31, and limits.
+    unique = struct.unpack_from("<IIQ", os.read(device, 1 << 17))[2]
+    content = struct.pack("<IIIIHHI", 7, 31, 0, 0, 12, 12, 1 << 16) + bytes(40)
+    os.write(device, struct.pack("<IiQ", 16 + len(content), 0, unique) + content)
+    return device
+
+
+@unittest.skipIf(os.geteuid(), "only root mounts")
+class Hung(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.addCleanup(directory.cleanup)
+        self.root = Path(directory.name)
+        (self.root / "mount").mkdir()
+        (self.root / "file").write_text("text")
+        device = mount_what_never_answers(self.root / "mount")
+        # The end of the device ends every wait.
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.root / "mount"], check=True)
+        self.addCleanup(os.close, device)
+
+    def test_it_keeps_nothing_else_waiting_and_requests_for_it_fail(self):
+        with Server(self.root) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            statuses = []
+
+            def ask():
+                try:
+                    urllib.request.urlopen(f"{url}/mount/x", timeout=HANG)
+                except urllib.error.HTTPError as error:
+                    statuses.append(error.code)
+
+            threads = [threading.Thread(target=ask) for _ in range(REQUESTS)]
+            for thread in threads:
+                thread.start()
+            for _ in range(REQUESTS):
+                with urllib.request.urlopen(f"{url}/file", timeout=HANG / 6) as response:
+                    self.assertEqual(response.read(), b"text")
+            for thread in threads:
+                thread.join(HANG)
+            self.assertEqual(statuses, [503] * REQUESTS)
+            # The end of the server waits for none of them either.
+
+
+if __name__ == "__main__":
+    if os.geteuid() == 0 and "OWN_MOUNTS" not in os.environ:
+        command = ["unshare", "--mount", sys.executable, *sys.argv]
+        os.execvpe(command[0], command, {**os.environ, "OWN_MOUNTS": "1"})
+    unittest.main()
