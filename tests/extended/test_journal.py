@@ -4,12 +4,9 @@ of any bytes and length.
 None of the sockets is read unless the test says so: that is what a stopped journald does.
 """
 
-import os
 import signal
 import socket
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import service
