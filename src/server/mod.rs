@@ -267,7 +267,10 @@ impl Server {
         match request {
             Request::Status => outcome::status(&self.look()),
             Request::Reload => self.reload(),
-            Request::Diff => outcome::preview(&self.source, &self.values),
+            Request::Diff => {
+                let preview = || outcome::preview(&self.source, &self.values);
+                self.pulse.patiently(preview)
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! The signs of life for a service manager: the watchdog's, and the line of `systemctl status`.
 //!
 //! The server's loop gives them, and only when every worker has come to a question that it was asked
-//! half an interval before: a worker whose thread is blocked ends them. Workers are asked as often as
-//! that and no more, so idle ones sleep.
+//! a quarter of the interval before: a worker whose thread is blocked ends them. Workers are asked as
+//! often as that and no more, so idle ones sleep.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ const LINES: Duration = Duration::from_secs(3);
 /// How much longer a reload may take than the loop is silent else: the launcher has 30 s to read the
 /// configuration.
 const RELOAD: Duration = Duration::from_secs(60);
+
+/// How many signs of life fit into the interval of the watchdog. With two, the one after a sign that
+/// was withheld comes at the end of the interval, too late for a worker that goes on.
+const SIGNS: u32 = 4;
 
 /// What the service manager is told, and when next.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl Pulse {
             line: notify::is_heard().then(line),
             watchdog: notify::watchdog().map(|interval| Watchdog {
                 interval,
-                next: now + interval / 2,
+                next: now + interval / SIGNS,
                 stuck: Vec::new(),
             }),
         }
@@ -95,13 +99,14 @@ impl Pulse {
         let Some(watchdog) = self.watchdog.as_mut().filter(|one| one.next <= now) else {
             return;
         };
-        watchdog.next = now + watchdog.interval / 2;
+        let pause = watchdog.interval / SIGNS;
+        watchdog.next = now + pause;
         let silent = workers.silent();
         for number in silent.iter().filter(|one| !watchdog.stuck.contains(one)) {
             tracing::error!(
                 "worker {number} is stuck: it has done nothing for {:.1} s, and the service manager \
                  ends this process if it does not go on",
-                (watchdog.interval / 2).as_secs_f32()
+                pause.as_secs_f32()
             );
         }
         for number in watchdog.stuck.iter().filter(|one| !silent.contains(one)) {

@@ -119,6 +119,12 @@ fn thread_of(server: &Server, name: &str) -> libc::pid_t {
     path.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
 
+/// What was told until now does not count.
+fn forget_signs(manager: &Manager) {
+    let moment = Duration::from_millis(1);
+    while manager.hear_within("WATCHDOG=1", moment).is_some() {}
+}
+
 #[test]
 fn a_worker_that_is_stuck_ends_the_signs_of_life_and_is_named() {
     let manager = Manager::new();
@@ -133,16 +139,31 @@ fn a_worker_that_is_stuck_ends_the_signs_of_life_and_is_named() {
         return;
     };
     server.logged(&["worker 1 is stuck"]);
-    // What was told before does not count.
-    while manager
-        .hear_within("WATCHDOG=1", Duration::from_millis(1))
-        .is_some()
-    {}
+    forget_signs(&manager);
     let sign = manager.hear_within("WATCHDOG=1", Duration::from_secs(1));
     assert!(sign.is_none(), "{sign:?}");
     drop(halted);
     server.logged(&["worker 1 goes on"]);
     manager.hear("WATCHDOG=1");
+}
+
+#[test]
+fn a_worker_that_goes_on_soon_does_so_before_the_watchdog_ends_the_process() {
+    let manager = Manager::new();
+    let site = Site::new();
+    let config = listening(&site, &[free()]);
+    let variables = [("WATCHDOG_USEC", "8000000")];
+    let server = manager.start(vec![], &variables, &["serve", "--config", &config]);
+    manager.hear("WATCHDOG=1");
+    let Some(halted) = Halted::halt(thread_of(&server, "worker-1")) else {
+        return;
+    };
+    server.logged(&["worker 1 is stuck"]);
+    forget_signs(&manager);
+    drop(halted);
+    // The last sign was given 2 s ago. The next one is to come well before 8 s have passed.
+    let sign = manager.hear_within("WATCHDOG=1", Duration::from_secs(3));
+    assert!(sign.is_some());
 }
 
 #[test]
