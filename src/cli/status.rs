@@ -75,7 +75,7 @@ fn problems(out: &mut String, status: &Status) -> fmt::Result {
         if site.scripts.running >= site.scripts.max_running {
             writeln!(
                 out,
-                "problem: as many scripts of site {} run as may, and others wait",
+                "problem: as many scripts of site {} run as may, and others have to wait",
                 site.name
             )?;
         }
