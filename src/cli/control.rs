@@ -1,4 +1,4 @@
-//! `pywebd reload` and `pywebd diff`: a server that runs is asked over its control socket. It does
+//! `pywebd reload`, `diff` and `status`: a server that runs is asked over its control socket. It does
 //! what is asked, with its own rights and environment, and says what there is to print.
 
 use std::{

@@ -1,5 +1,5 @@
-//! The control socket: whoever runs this server, or root, asks it to reload, and is told what came
-//! of it.
+//! The control socket: whoever runs this server, or root, asks it to reload or how it does, and is told
+//! what came of it.
 //!
 //! One request for each connection: a word and a newline, answered by one JSON object and the end.
 //! The server's loop does what is asked, one request after the other. Peers may be slow, silent or

@@ -108,7 +108,7 @@ pub struct Server {
     logs: Logs,
     /// Until the server stops.
     control: Option<Control>,
-    /// When it has started.
+    /// When it has started, for people and for what has passed since.
     started: (SystemTime, Instant),
     /// When the configuration was put in force.
     in_force_since: SystemTime,
@@ -146,7 +146,7 @@ impl Server {
         let mut workers = Workers::new(current.clone(), service, counters, sender);
         let prepared = workers.prepare(count, listeners.current().len())?;
         workers.put(prepared, &listeners.all());
-        let started = status::now();
+        let started = (SystemTime::now(), Instant::now());
         Ok(Self {
             source: start.source,
             values: start.values,

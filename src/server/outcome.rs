@@ -11,7 +11,7 @@ use crate::{
     server::{
         control::{Answer, Ending},
         reload::ReloadError,
-        status::Status,
+        status::{Status, counted},
     },
 };
 
@@ -77,8 +77,7 @@ pub fn log(changes: &[Change], report: &Report) {
     }
     let count = match changes.len() {
         0 => "no value has changed".to_owned(),
-        1 => "1 change".to_owned(),
-        count => format!("{count} changes"),
+        count => counted(count as u64, "change"),
     };
     tracing::info!(
         MESSAGE_ID = message_id::RELOADED,
@@ -152,8 +151,7 @@ impl ReloadError {
         let error: String = error.chars().take(STATUS).collect();
         match more {
             0 => error,
-            1 => format!("{error} (and 1 more error)"),
-            _ => format!("{error} (and {more} more errors)"),
+            _ => format!("{error} (and {})", counted(more as u64, "more error")),
         }
     }
 }

@@ -2,10 +2,7 @@
 //!
 //! All of it is looked up when somebody asks. Times are RFC 3339, in UTC.
 
-use std::{
-    collections::BTreeMap,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -271,11 +268,6 @@ fn launcher(gateway: &Gateway, child: Option<&LauncherChild>) -> Launcher {
             restarts: None,
         },
     }
-}
-
-/// Now, for people and for what has passed since.
-pub(super) fn now() -> (SystemTime, Instant) {
-    (SystemTime::now(), Instant::now())
 }
 
 /// A number with its noun: `1 site`, `1,204 requests`.
