@@ -17,7 +17,7 @@ pub fn launch(what: &Launcher) -> Exit {
     let refused = |error: &dyn Error| (error.to_string(), Exit::OsError);
     let outcome = serve::source(&what.serve).and_then(|source| {
         let listener = listener(what).map_err(|error| refused(&error))?;
-        let log_level = logging::direct(level(&source));
+        let log_level = logging::direct(level(&source), "pywebd-cgi");
         let load = || {
             let snapshot = load(&source)?;
             set_level(&log_level, &snapshot.log);

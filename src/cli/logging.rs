@@ -72,11 +72,12 @@ pub fn waiting() -> Dispatch {
     }
 }
 
-/// Begins to write own messages of this level and above, in a process of one thread.
-pub fn direct(level: Level) -> LevelHandle {
+/// Begins to write own messages of this level and above, in a process of one thread, whose entries in the
+/// journal have this identifier.
+pub fn direct(level: Level, identifier: &'static str) -> LevelHandle {
     let journal = systemd::journal::is_stderr().then(Journal::open);
     let layer = match journal {
-        Some(Ok(journal)) => Unwaiting::new(journal).boxed(),
+        Some(Ok(journal)) => Unwaiting::new(journal, identifier).boxed(),
         Some(Err(_)) | None => lines(anstream::stderr).boxed(),
     };
     begin(level, layer)
@@ -169,15 +170,19 @@ struct Unwaiting(Mutex<Attempts>);
 
 struct Attempts {
     journal: Journal,
+    identifier: &'static str,
     /// How many messages were not taken since that was said, of the process with this id: a copy of
     /// the launcher does not say what the launcher says.
     dropped: (u32, u64),
 }
 
 impl Unwaiting {
-    fn new(journal: Journal) -> Self {
-        let dropped = (0, 0);
-        Self(Mutex::new(Attempts { journal, dropped }))
+    fn new(journal: Journal, identifier: &'static str) -> Self {
+        Self(Mutex::new(Attempts {
+            journal,
+            identifier,
+            dropped: (0, 0),
+        }))
     }
 }
 
@@ -197,22 +202,19 @@ impl Attempts {
         };
         let mut entry = Vec::new();
         if dropped > 0 {
-            journal::dropped(dropped, LAUNCHER, &mut entry);
+            journal::dropped(dropped, self.identifier, &mut entry);
             if self.journal.try_send(&entry).is_ok() {
                 dropped = 0;
             }
             entry.clear();
         }
-        journal::message(message, LAUNCHER, &mut entry);
+        journal::message(message, self.identifier, &mut entry);
         if self.journal.try_send(&entry).is_err() {
             dropped += 1;
         }
         self.dropped = (process, dropped);
     }
 }
-
-/// What the launcher is called in the journal.
-const LAUNCHER: &str = "pywebd-cgi";
 
 /// The time as it stands before access records.
 struct LocalTime;

@@ -19,7 +19,7 @@ use crate::{
         logs::{self, Logs},
     },
     sys::seqpacket,
-    systemd,
+    systemd::{self, sockets::Passed},
     transport::Listen,
 };
 
@@ -64,12 +64,9 @@ pub fn serve(what: &Serve) -> Exit {
         return Exit::Config;
     };
     anstream::eprint!("{}", loaded.report.render());
-    // Taken before another process could get them, too.
-    let sockets = systemd::sockets::passed().unwrap_or_default();
-    // The launcher is a process of its own, started while this one is small and has one thread.
-    let (launcher, gateway) = match start_launcher(what) {
-        Ok(started) => started,
-        Err(error) => return refused("starting the launcher", &error),
+    let (sockets, launcher, gateway) = match divide(what) {
+        Ok(divided) => divided,
+        Err((action, error)) => return refused(action, &error),
     };
     let (sink, records) = records::queue();
     let messages = logging::queued(snapshot.log.level, sink.clone());
@@ -112,6 +109,19 @@ pub fn serve(what: &Serve) -> Exit {
     exit
 }
 
+/// Takes over the sockets that were passed, before another process could get them, too. Then the launcher
+/// is started, while this process is small and has one thread.
+fn divide(what: &Serve) -> Result<(Passed, Option<LauncherChild>, Gateway), Refusal> {
+    let sockets = systemd::sockets::passed();
+    let sockets = sockets.map_err(|error| ("taking over passed sockets", error))?;
+    let launcher = start_launcher(what);
+    let (launcher, gateway) = launcher.map_err(|error| ("starting the launcher", error))?;
+    Ok((sockets, launcher, gateway))
+}
+
+/// What was tried, and what the system said.
+type Refusal = (&'static str, io::Error);
+
 fn run(what: &Serve, server: Server, gateway: &Gateway) -> Exit {
     // From here on both processes have read the configuration.
     if let Err(error) = gateway.reload() {
@@ -134,7 +144,7 @@ fn refuse(report: &Report) {
         anstream::eprint!("{}", report.render());
         return;
     }
-    logging::direct(tracing::Level::INFO);
+    logging::direct(tracing::Level::INFO, "pywebd");
     for finding in report.diagnostics.iter().take(FINDINGS) {
         tracing::error!(
             MESSAGE_ID = message_id::CONFIGURATION_REFUSED,

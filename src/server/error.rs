@@ -26,6 +26,17 @@ pub enum StartError {
         /// The limit of this process.
         descriptors: u64,
     },
+    /// A socket unit has the port for more addresses, which only another of its user could share.
+    #[error(
+        "cannot listen on {listen}: systemd has passed a socket on {passed}. Name {passed} in `listen`, or \
+         have the socket unit listen on {listen} (`systemctl edit pywebd.socket`, ListenStream=)"
+    )]
+    PassedWider {
+        /// What was asked for.
+        listen: Listen,
+        /// What was passed.
+        passed: Listen,
+    },
     /// The address is not one of this machine's.
     #[error("cannot listen on {0}: no network interface of this machine has this address")]
     NoSuchAddress(Listen),

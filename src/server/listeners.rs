@@ -9,6 +9,7 @@
 //! the next process takes it up: a restart closes no socket.
 
 use std::{
+    io::{self, ErrorKind},
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Weak},
 };
@@ -88,11 +89,29 @@ impl Listeners {
                 let ours = known.iter().chain(&prepared).map(AsFd::as_fd);
                 let ours: Vec<_> = ours.chain(self.given().map(|(socket, _)| socket)).collect();
                 let opened = Listener::open(address, &self.given().collect::<Vec<_>>(), &ours);
-                Arc::new(opened.map_err(|error| StartError::bind(address, error))?)
+                Arc::new(opened.map_err(|error| self.refusal(address, error))?)
             };
             prepared.push(listener);
         }
         Ok(prepared)
+    }
+
+    /// Why there is no listener.
+    fn refusal(&self, listen: &Listen, error: io::Error) -> StartError {
+        let is_wider = |passed: &Listen| match (passed, listen) {
+            (Listen::Tcp(passed), Listen::Tcp(wanted)) => {
+                passed.port() == wanted.port() && passed.ip().is_unspecified()
+            }
+            _ => false,
+        };
+        let mut passed = self.passed.iter().filter_map(|one| bound(one.as_fd()).ok());
+        match passed.find(is_wider) {
+            Some(passed) if error.kind() == ErrorKind::AddrInUse => StartError::PassedWider {
+                listen: listen.clone(),
+                passed,
+            },
+            _ => StartError::bind(listen, error),
+        }
     }
 
     /// What other processes have, too; those of socket units come first.

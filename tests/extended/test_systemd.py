@@ -16,7 +16,7 @@ class Systemd(service.Service):
             url = f"http://127.0.0.1:{self.port}/cgi-bin/script?a"
             with urllib.request.urlopen(url, timeout=HANG) as response:
                 self.assertEqual(response.read(), b"hello")
-            line = self.entry(MESSAGE="a line of stderr")
+            line = self.entry(PYWEBD_STDERR="a line of stderr")
             record = self.entry(PYWEBD_REQUEST_LINE="GET /cgi-bin/script?a HTTP/1.1")
             self.assertEqual(line["PYWEBD_REQUEST_ID"], record["PYWEBD_REQUEST_ID"])
             self.assertEqual(record["PYWEBD_CLIENT"], "127.0.0.1")

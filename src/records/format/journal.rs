@@ -39,11 +39,11 @@ pub fn script(record: &ScriptLine, buffer: &mut Vec<u8>) {
     entry.field("SYSLOG_IDENTIFIER", "pywebd");
     entry.field("PRIORITY", WARNING);
     entry.field("MESSAGE_ID", message_id::SCRIPT_STDERR);
-    let shown = Printable(&record.line);
-    entry.display("MESSAGE", &shown);
-    if !shown.is_all() {
-        entry.bytes("PYWEBD_STDERR", &record.line);
-    }
+    // With its name in front no line passes for the server's own.
+    let name = record.script.file_name().unwrap_or_default();
+    let (name, line) = (Printable(name.as_encoded_bytes()), Printable(&record.line));
+    entry.display("MESSAGE", format_args!("{name}: {line}"));
+    entry.bytes("PYWEBD_STDERR", &record.line);
     entry.display("PYWEBD_REQUEST_ID", record.request);
     entry.field("PYWEBD_SITE", &record.site);
     let script = record.script.as_os_str().as_encoded_bytes();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_stderr_that_cannot_be_shown_stands_beside_what_can() {
+    fn a_line_of_stderr_is_shown_behind_its_script_and_kept_as_it_came() {
         let entry_of = |line: &[u8]| {
             let record = ScriptLine {
                 time: SystemTime::UNIX_EPOCH,
@@ -214,8 +214,7 @@ mod tests {
         };
         let has = |entry: &[u8], part: &[u8]| entry.windows(part.len()).any(|at| at == part);
         let plain = entry_of(b"\tFile \"a.py\" \\");
-        assert!(has(&plain, b"\tFile \"a.py\" \\\n"));
-        assert!(!has(&plain, b"PYWEBD_STDERR"));
+        assert!(has(&plain, b"a: \tFile \"a.py\" \\\n"));
         let binary: Vec<u8> = (0..=255).collect();
         let odd = entry_of(&binary);
         assert!(has(&odd, b"\\u{1b}"));

@@ -33,20 +33,11 @@ impl fmt::Display for Line<'_> {
 /// The same for what stands between no quotation marks, as programs write for people.
 struct Printable<'b>(&'b [u8]);
 
-impl Printable<'_> {
-    /// Whether nothing is escaped.
-    fn is_all(&self) -> bool {
-        str::from_utf8(self.0).is_ok_and(|text| !text.contains(Self::is_odd))
-    }
-
-    fn is_odd(character: char) -> bool {
-        character != '\t' && is_invisible(character)
-    }
-}
-
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape(self.0, out, Self::is_odd)
+        escape(self.0, out, |character| {
+            character != '\t' && is_invisible(character)
+        })
     }
 }
 
