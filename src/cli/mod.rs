@@ -15,9 +15,13 @@ mod serve;
 pub mod show;
 mod status;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Parser;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs,
+};
 
 use crate::{config::Source, server::control::Request};
 
@@ -78,34 +82,42 @@ fn close_to_others() {
     }
 }
 
-/// Gives up what only a program would gain by that this process started: the rights that a unit lets
-/// it hand on (`AmbientCapabilities=`), and those of files. What it may do itself stays as it is.
+/// Gives up what only programs would gain by that this process started: the rights that a unit lets
+/// it hand on (`AmbientCapabilities=`), and those of files. What it may do itself stays as it is. Each is
+/// tried, whatever came of the others.
 fn keep_rights() {
-    use rustix::thread::{
-        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
-        set_capabilities, set_no_new_privs,
+    let tell = |what, outcome: io::Result<()>| {
+        if let Err(error) = outcome {
+            eprintln!("pywebd: {what}: {error}");
+        }
     };
-    let kept = clear_ambient_capability_set()
-        .and_then(|()| capabilities(None))
-        .and_then(|sets| {
-            let inheritable = CapabilitySet::empty();
-            let sets = CapabilitySets {
-                inheritable,
-                ..sets
-            };
-            set_capabilities(None, sets)
-        })
-        .and_then(|()| set_no_new_privs(true));
-    if let Err(error) = kept {
-        eprintln!("pywebd: rights that are not needed stay: {error}");
+    let inherited = inherit_nothing().map_err(io::Error::from);
+    tell("rights that are not needed stay", inherited);
+    let without = set_no_new_privs(true).map_err(io::Error::from);
+    tell("this process may gain rights by a program", without);
+}
+
+/// Empties the sets of capabilities that a program would inherit and have, of which the first has all
+/// of the second. Where it is empty nothing is asked for: the filter of a unit may refuse capset(2).
+fn inherit_nothing() -> rustix::io::Result<()> {
+    let sets = capabilities(None)?;
+    let inheritable = CapabilitySet::empty();
+    if sets.inheritable == inheritable {
+        return Ok(());
     }
+    let sets = CapabilitySets {
+        inheritable,
+        ..sets
+    };
+    let had = clear_ambient_capability_set();
+    set_capabilities(None, sets).and(had)
 }
 
 fn run(verb: Option<Verb>) -> Exit {
     if matches!(verb, None | Some(Verb::Serve(_) | Verb::Launcher(_))) {
         close_to_others();
     }
-    // Else it starts the launcher, which may need them.
+    // Else it starts the launcher, also again later, which may need them.
     if matches!(&verb, Some(Verb::Serve(what)) if what.launcher.is_some()) {
         keep_rights();
     }

@@ -80,6 +80,10 @@ class Service(unittest.TestCase):
         cursor = self.machine.run("journalctl", "--lines=0", "--show-cursor")
         return "--after-cursor=" + re.search(r"cursor: (\S+)", cursor)[1]
 
+    def complaints(self):
+        """What the network process has said by stderr, as it does before it has its log."""
+        return self.machine.messages(f"_PID={self.machine.main_pid()}", "_TRANSPORT=stdout")
+
     def get(self, target, **how):
         status, _, content = ask(target, **how)
         return status, content
@@ -200,6 +204,25 @@ class Service(unittest.TestCase):
         self.assertEqual(self.machine.show("pywebd.service", "NRestarts"), ["0"])
         self.assertEqual(self.machine.state(), "failed")
 
+    def test_the_drop_in_for_low_ports_lets_the_service_bind_them(self):
+        name = "low-ports.conf"
+        drop_ins = "/run/systemd/system/pywebd.service.d"
+        self.machine.write(
+            f"{drop_ins}/{name}",
+            self.machine.path(f"/usr/share/doc/pywebd/drop-ins/{name}").read_text(),
+        )
+        self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
+        self.addCleanup(self.machine.path(f"{drop_ins}/{name}").unlink)
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.write(
+            CONFIG, self.shipped.replace("[server]\n", '[server]\nlisten = ["[::]:80", "[::]:81"]\n')
+        )
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        self.assertEqual(self.get("/", port=81)[0], 200)
+        status = self.machine.process_status(self.machine.main_pid())
+        self.assertEqual({int(status[name], 16) for name in ("CapInh", "CapAmb")}, {0})
+        self.assertEqual(self.complaints(), [])
+
     def test_a_server_that_is_killed_is_started_again(self):
         pid = self.machine.main_pid()
         self.machine.run("kill", "-KILL", pid)
@@ -239,6 +262,7 @@ class Service(unittest.TestCase):
         self.assertTrue(any("atchdog" in each for each in self.machine.messages(here)))
 
     def test_the_network_process_can_do_nothing_but_serve(self):
+        self.assertEqual(self.complaints(), [], "it could not give up what it wanted to")
         pid = self.machine.main_pid()
         status = self.machine.process_status(pid)
         for name in "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
