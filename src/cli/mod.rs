@@ -23,7 +23,7 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-use crate::{config::Source, server::control::Request};
+use crate::{config::Source, server::control::Request, sys::exec_filter};
 
 use arguments::{Arguments, ConfigFile, Verb};
 
@@ -83,8 +83,8 @@ fn close_to_others() {
 }
 
 /// Gives up what only programs would gain by that this process started: the rights that a unit lets
-/// it hand on (`AmbientCapabilities=`), and those of files. What it may do itself stays as it is. Each is
-/// tried, whatever came of the others.
+/// it hand on (`AmbientCapabilities=`), those of files, and in the end the programs themselves. What it
+/// may do itself stays as it is. Each is tried, whatever came of the others.
 fn keep_rights() {
     let tell = |what, outcome: io::Result<()>| {
         if let Err(error) = outcome {
@@ -95,6 +95,7 @@ fn keep_rights() {
     tell("rights that are not needed stay", inherited);
     let without = set_no_new_privs(true).map_err(io::Error::from);
     tell("this process may gain rights by a program", without);
+    tell("this process may start programs", exec_filter::attach());
 }
 
 /// Empties the sets of capabilities that a program would inherit and have, of which the first has all

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod adopt;
+pub mod exec_filter;
 pub mod file_slice;
 pub mod fork;
 pub mod receive;

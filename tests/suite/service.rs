@@ -424,7 +424,17 @@ fn a_network_process_of_its_own_can_hand_on_no_rights() {
         "CapInh:\t0000000000000000",
         "CapAmb:\t0000000000000000",
         "NoNewPrivs:\t1",
+        // Of the kernel's modes it is the one with a filter.
+        "Seccomp:\t2",
     ] {
         assert!(status.contains(right), "{right} in {status}");
     }
+    // Those of the machine that tests run in count, too.
+    let filters = |pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("Seccomp_f"));
+        let count = line.and_then(|line| line.split_whitespace().nth(1));
+        count.and_then(|count| count.parse::<u32>().ok()).unwrap()
+    };
+    assert_eq!(filters(server.id()), filters(launcher.child.id()) + 1);
 }
