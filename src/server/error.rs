@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{records::message_id, transport::Listen};
+use crate::{records::message_id, systemd, transport::Listen};
 
 /// The server cannot start; one line says why.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +41,13 @@ pub enum StartError {
     #[error("cannot listen on {0}: no network interface of this machine has this address")]
     NoSuchAddress(Listen),
     /// A low port, or a socket's directory that is not ours.
-    #[error("cannot listen on {0}: permission denied: {remedy}", remedy = bind_remedy(.0))]
-    BindPermission(Listen),
+    #[error("cannot listen on {listen}: permission denied: {remedy}")]
+    BindPermission {
+        /// The address.
+        listen: Listen,
+        /// What a person can do about it.
+        remedy: &'static str,
+    },
     /// Anything else about a listener.
     #[error("cannot listen on {listen}: {error}")]
     Bind {
@@ -69,13 +74,21 @@ pub enum StartError {
     },
 }
 
-fn bind_remedy(listen: &Listen) -> &'static str {
+/// `unpassed`: a service that has no socket of a socket unit. One that is missing has most likely
+/// failed, since another server has the port; the kernel looks at the permission first.
+fn bind_remedy(listen: &Listen, unpassed: bool) -> &'static str {
     match listen {
+        Listen::Tcp(_) if unpassed => {
+            "no socket unit has passed a socket. Another server may have the port: `systemctl status \
+             pywebd.socket` tells why. Else have pywebd.socket listen there (`systemctl edit \
+             pywebd.socket`, ListenStream=), or give the service CAP_NET_BIND_SERVICE by the drop-in \
+             /usr/share/doc/pywebd/drop-ins/low-ports.conf"
+        }
         Listen::Tcp(_) => {
             "a port below 1024 is not for every user. As a service of systemd, have pywebd.socket \
              listen there (`systemctl edit pywebd.socket`, ListenStream=), or give the service \
-             CAP_NET_BIND_SERVICE by the drop-in in /usr/share/doc/pywebd/drop-ins; else start as \
-             root, run `setcap cap_net_bind_service=ep` on the program, or lower the sysctl \
+             CAP_NET_BIND_SERVICE by the drop-in /usr/share/doc/pywebd/drop-ins/low-ports.conf; else \
+             start as root, run `setcap cap_net_bind_service=ep` on the program, or lower the sysctl \
              net.ipv4.ip_unprivileged_port_start"
         }
         Listen::Unix(_) => "the directory has to be writable for the server's user",
@@ -100,7 +113,7 @@ impl StartError {
     /// Whether more rights would help.
     pub fn is_permission(&self) -> bool {
         match self {
-            Self::BindPermission(_) => true,
+            Self::BindPermission { .. } => true,
             Self::AccessLog { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
@@ -115,8 +128,26 @@ impl StartError {
             }
             io::ErrorKind::AddrInUse => Self::AddressInUse(listen),
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress(listen),
-            io::ErrorKind::PermissionDenied => Self::BindPermission(listen),
+            io::ErrorKind::PermissionDenied => {
+                let unpassed = systemd::notify::is_heard() && !systemd::sockets::are_passed();
+                let remedy = bind_remedy(&listen, unpassed);
+                Self::BindPermission { listen, remedy }
+            }
             _ => Self::Bind { listen, error },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_its_socket_is_told_of_another_server_first() {
+        let listen = "[::]:80".parse().unwrap();
+        let socket_unit = bind_remedy(&listen, true).find("systemctl status pywebd.socket");
+        let capability = bind_remedy(&listen, true).find("low-ports.conf");
+        assert!(socket_unit.is_some() && socket_unit < capability);
+        assert!(bind_remedy(&listen, false).contains("setcap"));
     }
 }

@@ -13,6 +13,11 @@ pub struct Passed {
     pub stored: Vec<OwnedFd>,
 }
 
+/// Whether there are any.
+pub fn are_passed() -> bool {
+    std::env::var("LISTEN_FDS").is_ok_and(|count| count != "0")
+}
+
 /// The passed sockets, closed on exec; none without a service manager. To be called once.
 pub fn passed() -> io::Result<Passed> {
     let mut passed = Passed::default();

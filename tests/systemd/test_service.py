@@ -204,6 +204,24 @@ class Service(unittest.TestCase):
         self.assertEqual(self.machine.show("pywebd.service", "NRestarts"), ["0"])
         self.assertEqual(self.machine.state(), "failed")
 
+    def test_a_port_that_another_server_has_is_told_by_both_units(self):
+        self.machine.run("systemctl", "stop", "pywebd.service")
+        until(lambda: 80 not in self.machine.listeners(), "the end of the listener")
+        self.machine.run("systemd-run", "--unit=other", "python3", "-m", "http.server", "80")
+        self.addCleanup(self.machine.text, "systemctl", "stop", "other.service")
+        until(lambda: 80 in self.machine.listeners(), "the other server")
+        here = self.since()
+        self.assertNotEqual(self.machine.status("systemctl", "start", "pywebd.service"), 0)
+        state = self.machine.show("pywebd.service", "ActiveState", "ExecMainStatus", "NRestarts")
+        self.assertEqual(state, ["failed", "77", "0"])
+        said = [each for each in self.machine.messages(here) if "cannot listen on" in each]
+        self.assertIn("`systemctl status pywebd.socket` tells why", said[0])
+        status = self.machine.text("systemctl", "status", "pywebd.socket")
+        self.assertIn("Address already in use", status)
+        self.machine.run("systemctl", "stop", "other.service")
+        self.machine.run("systemctl", "start", "pywebd.service")
+        self.assertEqual(self.get("/")[0], 200)
+
     def test_the_drop_in_for_low_ports_lets_the_service_bind_them(self):
         name = "low-ports.conf"
         drop_ins = "/run/systemd/system/pywebd.service.d"
