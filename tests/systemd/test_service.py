@@ -241,6 +241,13 @@ class Service(unittest.TestCase):
         self.assertEqual({int(status[name], 16) for name in ("CapInh", "CapAmb")}, {0})
         self.assertEqual(self.complaints(), [])
 
+    def test_an_access_log_can_be_read_by_its_group(self):
+        log = "/var/log/pywebd/access.log"
+        access = f'[log]\naccess = {{ file = "{log}" }}\n'
+        self.machine.write(CONFIG, self.shipped.replace("[log]\n", access))
+        self.machine.run("systemctl", "reload", "pywebd.service")
+        self.assertEqual(self.machine.text("stat", "--format=%a %U %G", log), "640 pywebd pywebd")
+
     def test_a_server_that_is_killed_is_started_again(self):
         pid = self.machine.main_pid()
         self.machine.run("kill", "-KILL", pid)
