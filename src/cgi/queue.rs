@@ -155,7 +155,7 @@ impl Queue {
             tracing::warn!(
                 MESSAGE_ID = message_id::SCRIPT_QUEUE_FULL,
                 PYWEBD_SITE = site,
-                "site {site:?}: {count} requests for scripts were refused: {refusal}"
+                "site {site:?}: requests for scripts were refused ({count}): {refusal}"
             );
         }
     }

@@ -68,7 +68,7 @@ pub fn shed(worker: &Shared, socket: Rc<Socket>, remote: Remote<Address>) {
     if let Some(count) = TURNED_AWAY.happened() {
         tracing::warn!(
             MESSAGE_ID = message_id::CONNECTIONS_EXHAUSTED,
-            "{count} connections were turned away: {reason}"
+            "connections were turned away ({count}): {reason}"
         );
     }
     let status = Some(StatusCode::SERVICE_UNAVAILABLE);

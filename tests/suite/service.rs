@@ -8,7 +8,9 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
-    ptr, thread,
+    ptr,
+    sync::atomic::{AtomicU16, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,9 +31,19 @@ fn listening(site: &Site, addresses: &[SocketAddr]) -> String {
     config.to_str().unwrap().to_owned()
 }
 
+/// An address that nobody listens to. The kernel gives its port to no connection of another test (ip(7),
+/// `ip_local_port_range`).
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [.., first, second] = std::process::id().to_be_bytes();
+    let first = u16::from_be_bytes([first, second]);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + first.wrapping_mul(31).wrapping_add(next) % 12_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 fn ask(address: SocketAddr) -> std::io::Result<String> {
