@@ -1,5 +1,7 @@
 //! Copies of the launcher that attend to one script each, seen from the original.
 
+use std::ffi::OsStr;
+
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::records::message_id;
@@ -56,6 +58,11 @@ impl Attendants {
     /// Whether this is one.
     pub fn has(&self, pid: Pid) -> bool {
         self.all.iter().any(|one| one.pid == pid)
+    }
+
+    /// What the control groups of their scripts are called.
+    pub fn groups(&self) -> impl Iterator<Item = &OsStr> {
+        self.all.iter().map(|one| OsStr::new(&one.group))
     }
 
     /// Forgets one that has ended; answers with what the control group of its script is called.

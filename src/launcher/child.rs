@@ -111,6 +111,11 @@ impl Child {
         self.pid
     }
 
+    /// Its control group, if it has one.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
     /// Asks it and its process group to end, once; all is killed after the grace time.
     pub fn terminate(&mut self, now: Instant) {
         if self.rung == Rung::Running {
@@ -166,7 +171,7 @@ impl Child {
         let Rung::Reaped { exit, at } = self.rung else {
             return None;
         };
-        let is_gone = || self.group.as_ref().is_none_or(Group::remove);
+        let is_gone = || self.group.as_ref().is_none_or(is_ended);
         (self.detach || is_gone() || at.elapsed() >= BURIAL).then_some(exit)
     }
 
@@ -178,8 +183,8 @@ impl Child {
     fn kill(&self) {
         self.signal(Signal::KILL);
         // An empty one is gone, and then there is nothing to kill.
-        if let Some(group) = self.group.as_ref().filter(|group| !group.remove()) {
-            group.end();
+        if let Some(group) = &self.group {
+            is_ended(group);
         }
     }
 
@@ -187,6 +192,14 @@ impl Child {
         // The group is there as long as the script is not reaped. A member that runs as another
         // user cannot be signaled; there is nothing to be done about that here.
         let _ = kill_process_group(self.pid, signal);
+    }
+}
+
+/// Whether a group is gone. It is killed until it is: a script can hinder that for a moment.
+fn is_ended(group: &Group) -> bool {
+    group.remove() || {
+        group.end();
+        false
     }
 }
 

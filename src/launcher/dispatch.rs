@@ -3,6 +3,8 @@
 //! Everything is waited for in one place and dealt with in the order in which it is listed; no
 //! step waits. What a peer sends can only concern its own connection.
 
+mod strays;
+
 use std::{
     io,
     os::fd::OwnedFd,
@@ -262,10 +264,7 @@ where
             has_reaped = true;
         }
         if has_reaped && !self.is_attendant() {
-            // What is nobody's now has come to this process: of a script that has let it out of its
-            // group, or that has ended its attendant.
-            let own = |pid| self.attendants.has(pid) || self.scripts().any(|one| one.pid() == pid);
-            family::end_strays(own)?;
+            self.end_strays()?;
         }
         self.bury();
         Ok(())

@@ -9,10 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    launcher::groups,
-    sys::wait::{self, Children},
-};
+use crate::sys::wait::{self, Children};
 
 /// How soon the children are looked at again after they were killed.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -39,21 +36,8 @@ pub fn end(by: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills the children of this process that are not its own and that no control group of a script holds.
-/// A process of the launcher's own user can go out of its group, or end its attendant.
-pub fn end_strays(is_own: impl Fn(Pid) -> bool) -> io::Result<()> {
-    for child in children()? {
-        let number = child.as_raw_nonzero().get().unsigned_abs();
-        if !is_own(child) && !groups::is_in_script(number) {
-            tracing::warn!("process {number} has got away from its script, and is killed");
-            let _ = kill_process(child, Signal::KILL);
-        }
-    }
-    Ok(())
-}
-
 /// The children of this process, which has one thread.
-fn children() -> io::Result<Vec<Pid>> {
+pub fn children() -> io::Result<Vec<Pid>> {
     let this = std::process::id();
     match fs::read_to_string(format!("/proc/self/task/{this}/children")) {
         Ok(list) => {

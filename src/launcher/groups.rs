@@ -14,10 +14,12 @@
 //!
 //! A group whose launcher has ended without cleaning up is emptied by the next one in D.
 
+mod ending;
 mod place;
 
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     fs,
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -33,9 +35,8 @@ use rustix::{
 
 use crate::cgi::Confinement;
 
+use ending::{directories, kill, make_way, remove};
 use place::{is_below, is_delegated, is_of_launcher, own_place};
-
-pub use place::is_in_script;
 
 /// What the groups of launchers are called, before their process ids.
 const PREFIX: &str = "pywebd.";
@@ -125,8 +126,15 @@ impl Groups {
 
     /// The group for a script, with its limits.
     pub fn make(&self, name: &str, limits: &Confinement) -> io::Result<Group> {
-        rustix::fs::mkdirat(&self.directory, name, Mode::from_raw_mode(0o755))?;
         let path = self.path.join(name);
+        let make = || rustix::fs::mkdirat(&self.directory, name, Mode::from_raw_mode(0o755));
+        make().or_else(|error| match error {
+            Errno::EXIST | Errno::ACCESS => {
+                make_way(&path);
+                make()
+            }
+            _ => Err(error),
+        })?;
         let group = Group {
             directory: open(&path)?,
             path,
@@ -190,12 +198,17 @@ impl Drop for Groups {
     fn drop(&mut self) {
         // With `main` in it, which has this process, it is left to the next launcher or to systemd.
         if self.owner == std::process::id() {
-            let _ = fs::remove_dir(&self.path);
+            remove(&self.path);
         }
     }
 }
 
 impl Group {
+    /// What its directory is called.
+    pub fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
     /// Its directory.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -203,10 +216,7 @@ impl Group {
 
     /// Kills all that is in the group, at once.
     pub fn end(&self) {
-        // One that was removed meanwhile had nothing in it.
-        if let Err(error) = self.write("cgroup.kill", "1")
-            && self.path.exists()
-        {
+        if let Err(error) = kill(&self.path) {
             tracing::error!("{} cannot be killed: {error}", self.path.display());
         }
     }
@@ -318,21 +328,6 @@ fn enable(place: &Path, path: &Path, controller: &str) -> bool {
     is_there(place) && (is_there(path) || switch(place).is_ok()) && switch(path).is_ok()
 }
 
-/// Removes a group and those that a script has made in it, if no process is in them.
-fn remove(path: &Path) -> bool {
-    match rustix::fs::rmdir(path) {
-        Ok(()) | Err(Errno::NOENT) => true,
-        // Processes or groups.
-        Err(Errno::BUSY) => {
-            let mut below = directories(path).peekable();
-            below.peek().is_some()
-                && below.all(|group| remove(&group))
-                && rustix::fs::rmdir(path).is_ok()
-        }
-        Err(_) => false,
-    }
-}
-
 /// Ends the scripts of launchers that have ended themselves.
 fn remove_stale(place: &Path) {
     for path in directories(place).filter(|path| is_of_launcher(path)) {
@@ -352,13 +347,10 @@ fn remove_stale(place: &Path) {
 
 /// Ends the scripts of a launcher.
 fn clear(path: &Path) {
-    for group in directories(path) {
-        if group.ends_with(MAIN) {
-            // The server may be in it that this launcher works for.
-            let _ = fs::remove_dir(group);
-            continue;
-        }
-        let _ = fs::write(group.join("cgroup.kill"), "1");
+    let main = path.join(MAIN);
+    let scripts = directories(path).filter(|group| *group != main);
+    for group in scripts.chain(directories(&main)) {
+        let _ = kill(&group);
         // What is killed may need a moment. What takes longer is left to the next launcher.
         for _ in 0..CLEARING {
             if remove(&group) {
@@ -367,10 +359,6 @@ fn clear(path: &Path) {
             thread::sleep(MOMENT);
         }
     }
-}
-
-fn directories(path: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    directories.map(|entry| entry.path())
+    // The server may be in it that this launcher works for.
+    let _ = fs::remove_dir(main);
 }

@@ -17,6 +17,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
+    thread::CapabilitySet,
 };
 use tempfile::TempDir;
 
@@ -57,6 +58,11 @@ fn launcher_process() {
         Some(_) => Ok(Groups::prepare(Some(parent)).unwrap()),
         None => Err("the test wants none".into()),
     };
+    // As for any other user, what a script does to the rights of its groups counts for root now.
+    let mut rights = rustix::thread::capabilities(None).unwrap();
+    let overrides = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    rights.effective.remove(overrides);
+    rustix::thread::set_capabilities(None, rights).unwrap();
     let outcome = run(listener, Some(parent), groups, || {
         snapshot(Path::new(&site))
     });
@@ -259,19 +265,22 @@ impl Process {
 
     /// The control groups of scripts.
     fn groups(&self) -> Vec<PathBuf> {
-        let pid = self.launcher.id();
-        let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-        let group = group.lines().find_map(|line| line.strip_prefix("0::/"));
-        let (mounts, group) = (
-            ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
-            group.unwrap_or(""),
-        );
-        let own = |mount| Path::new(mount).join(group).join(format!("pywebd.{pid}"));
-        let entries = mounts
+        let entries = self
+            .tree()
             .into_iter()
-            .filter_map(|mount| fs::read_dir(own(mount)).ok());
+            .filter_map(|own| fs::read_dir(own).ok());
         let paths = entries.flatten().flatten().map(|entry| entry.path());
         paths.filter(|path| path.is_dir()).collect()
+    }
+
+    /// Where the launcher's part of the tree of control groups may be.
+    fn tree(&self) -> [PathBuf; 2] {
+        let group = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let group = group.lines().find_map(|line| line.strip_prefix("0::/"));
+        let group = group.unwrap_or("");
+        let name = format!("pywebd.{}", self.launcher.id());
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+            .map(|mount| Path::new(mount).join(group).join(&name))
     }
 
     fn open_files(&self) -> usize {
@@ -300,6 +309,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         if let Ok(None) = self.launcher.try_wait() {
             self.stop();
+        }
+        // Root without the right to pass over modes may not do it.
+        for path in self.tree() {
+            let _ = fs::remove_dir(path);
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn own_place() -> Result<PathBuf, String> {
 }
 
 /// Where a process is in the tree.
-fn place_of(process: u32) -> Result<PathBuf, String> {
+pub fn place_of(process: u32) -> Result<PathBuf, String> {
     let read = |path: String| fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"));
     let mounts = read("/proc/self/mountinfo".into())?;
     let groups = read(format!("/proc/{process}/cgroup"))?;
@@ -46,13 +46,6 @@ fn place_in(mounts: &str, groups: &str) -> Option<PathBuf> {
         let below = Path::new(group).strip_prefix(root).ok()?;
         Some(mounted.join(below))
     })
-}
-
-/// Whether a process is in the group of some script, of this launcher or another.
-pub fn is_in_script(process: u32) -> bool {
-    let place = place_of(process).unwrap_or_default();
-    let mut groups = place.ancestors().zip(place.ancestors().skip(1));
-    groups.any(|(group, parent)| is_of_launcher(parent) && !group.ends_with(MAIN))
 }
 
 /// systemd marks what it leaves to others.

@@ -130,6 +130,90 @@ fn what_a_script_does_to_its_control_group_does_not_keep_it() {
     launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
 }
 
+/// Shell functions for a script: `base` is where it is in the tree of control groups, `enter` has a
+/// process that nobody's child is move to a group and say so.
+const GROUPS_OF_SCRIPT: &str = "#!/bin/sh\n\
+    for base in /sys/fs/cgroup /sys/fs/cgroup/unified; do\n\
+    [ -e $base/cgroup.controllers ] && break\ndone\n\
+    base=$base$(sed -n 's/^0:://p' /proc/self/cgroup)\n\
+    enter() { setsid sh -c 'trap \"\" TERM; mkdir -p $1; echo $$ > $1/cgroup.procs; \
+    echo in; exec sleep 1000' sh \"$1\" & }\n";
+
+#[test]
+fn a_control_group_that_a_script_makes_elsewhere_does_not_keep_it() {
+    let Some(launcher) = Process::with_groups() else {
+        return;
+    };
+    // Beside its own, and deeper there, below what passes for that of a launcher.
+    let text = format!(
+        "{GROUPS_OF_SCRIPT}enter ${{base%/*}}/zz\nenter ${{base%/*}}/yy/pywebd.1/x\nread line\n"
+    );
+    launcher.script("cgi-bin/move", &text);
+    let mut running = launcher.launch("/cgi-bin/move");
+    running.started();
+    assert_eq!([running.line(), running.line()], ["in"; 2]);
+    drop(running.stdin);
+    // Every process that has it open has ended.
+    assert_eq!(
+        running.stdout.read_to_string(&mut String::new()).unwrap(),
+        0
+    );
+    launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
+}
+
+#[test]
+fn a_script_that_takes_away_the_rights_to_its_control_group_ends_as_any_other() {
+    let Some(launcher) = Process::with_groups() else {
+        return;
+    };
+    let text = format!(
+        "{GROUPS_OF_SCRIPT}enter $base\nenter ${{base%/*}}/zz\nread line\n\
+         chmod 0 $base/cgroup.kill $base ${{base%/*}}/zz/cgroup.kill ${{base%/*}}/zz ${{base%/*}}\n\
+         echo closed\n"
+    );
+    launcher.script("cgi-bin/close", &text);
+    let mut running = launcher.launch("/cgi-bin/close");
+    running.started();
+    assert_eq!([running.line(), running.line()], ["in"; 2]);
+    writeln!(running.stdin).unwrap();
+    let mut rest = String::new();
+    running.stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "closed\n");
+    launcher.until(|| launcher.children().is_empty() && launcher.groups().is_empty());
+}
+
+#[test]
+fn a_control_group_with_the_name_of_the_next_script_is_not_in_its_way() {
+    let Some(launcher) = Process::with_groups() else {
+        return;
+    };
+    let text = format!("{GROUPS_OF_SCRIPT}mkdir ${{base%.*}}.2\necho made\nread line\n");
+    launcher.script("cgi-bin/make", &text);
+    launcher.script("cgi-bin/good", "#!/bin/sh\necho good\n");
+    let mut running = launcher.launch("/cgi-bin/make");
+    running.started();
+    assert_eq!(running.line(), "made");
+    assert_eq!(launcher.launch("/cgi-bin/good").finish("").stdout, "good\n");
+}
+
+#[test]
+fn what_may_stay_is_not_ended_with_another_script() {
+    each_way(|launcher| {
+        let text = format!("#!/bin/sh\n({DAEMON})\nread line\n");
+        launcher.script("programs/daemon", &text);
+        launcher.script("cgi-bin/other", "#!/bin/sh\n");
+        let mut running = launcher.launch_as(&launch("test", "/elsewhere/", "/elsewhere/daemon"));
+        running.started();
+        assert_eq!(running.line(), "up");
+        writeln!(running.stdin).unwrap();
+        running.exited();
+        let children = launcher.children();
+        launcher.launch("/cgi-bin/other").finish("");
+        launcher.until(|| launcher.children() == children);
+        assert!(!children.is_empty());
+    });
+}
+
 #[test]
 fn what_a_script_leaves_may_stay_where_the_configuration_says_so() {
     each_way(|mut launcher| {
