@@ -1,5 +1,5 @@
-//! What a service manager is told of the launcher: that it takes requests, how many scripts run, and
-//! that it stops.
+//! What a service manager is told of the launcher: that it takes requests, how many scripts run, that
+//! its loop turns, and that it stops.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,21 @@ use crate::systemd::notify;
 /// The time from one line to the next.
 const LINES: Duration = Duration::from_secs(3);
 
-/// The line that was told last.
+/// How much longer reading the configuration may take than the loop is silent else.
+const RELOAD: Duration = Duration::from_secs(60);
+
+/// The line that was told last, and the signs of life.
 #[derive(Debug)]
 pub struct Announcement {
     running: usize,
+    next: Instant,
+    /// Absent where nobody waits for them.
+    watchdog: Option<Watchdog>,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    interval: Duration,
     next: Instant,
 }
 
@@ -23,23 +34,44 @@ impl Announcement {
             Self {
                 running: 0,
                 next: Instant::now() + LINES,
+                watchdog: notify::watchdog().map(|interval| Watchdog {
+                    interval,
+                    next: Instant::now() + interval / 2,
+                }),
             }
         })
     }
 
-    /// When another line is due, if so many scripts run now.
+    /// When something is due, if so many scripts run now.
     pub fn due(&self, running: usize) -> Option<Instant> {
-        (running != self.running).then_some(self.next)
+        let line = (running != self.running).then_some(self.next);
+        let sign = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        line.into_iter().chain(sign).min()
     }
 
-    /// Tells how many scripts run, where it is due.
+    /// Tells how many scripts run, and that the loop turns, where it is due.
     pub fn tell(&mut self, running: usize) {
         let now = Instant::now();
-        if self.due(running).is_some_and(|due| due <= now) {
+        if running != self.running && self.next <= now {
             notify::status(&line(running));
             self.running = running;
             self.next = now + LINES;
         }
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|one| one.next <= now) {
+            notify::alive();
+            watchdog.next = now + watchdog.interval / 2;
+        }
+    }
+
+    /// Does what keeps the loop busy for long, and has the watchdog wait for it.
+    pub fn patiently<T>(announcement: Option<&Self>, work: impl FnOnce() -> T) -> T {
+        let Some(watchdog) = announcement.and_then(|one| one.watchdog.as_ref()) else {
+            return work();
+        };
+        notify::expect_within(watchdog.interval + RELOAD);
+        let outcome = work();
+        notify::expect_within(watchdog.interval);
+        outcome
     }
 }
 

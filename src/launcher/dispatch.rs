@@ -477,7 +477,7 @@ where
 
     /// Reads the configuration again. One with errors changes nothing.
     fn reload(&mut self) -> Reply {
-        match (self.load)() {
+        match Announcement::patiently(self.announcement.as_ref(), &mut self.load) {
             Ok(snapshot) => {
                 self.snapshot = Arc::new(snapshot);
                 Reply::Reloaded

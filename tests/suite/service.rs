@@ -390,6 +390,23 @@ fn a_launcher_of_its_own_tells_when_it_is_ready_and_how_many_scripts_run() {
 }
 
 #[test]
+fn a_launcher_of_its_own_gives_signs_of_life_and_a_reload_more_time() {
+    let (of_launcher, of_server) = (Manager::new(), Manager::new());
+    let site = Site::new().script("cgi-bin/a", "#!/bin/sh\n");
+    let config = site.config(&format!("{SITE}path.\"/cgi-bin/\" = {{ cgi = true }}\n"));
+    let config = config.to_str().unwrap();
+    let launcher = Launcher::start(&of_launcher, config, &[("WATCHDOG_USEC", "400000")]);
+    for _ in 0..3 {
+        of_launcher.hear("WATCHDOG=1");
+    }
+    let server = of_server.start(vec![], &[], &launcher.arguments(config));
+    server.signal(Signal::HUP);
+    of_launcher.hear("WATCHDOG_USEC=60400000");
+    of_launcher.hear("WATCHDOG_USEC=400000");
+    of_launcher.hear("WATCHDOG=1");
+}
+
+#[test]
 fn passwords_are_the_servers_and_the_launcher_does_not_open_them() {
     let manager = Manager::new();
     let site = Site::new().script("cgi-bin/a", "#!/bin/sh\nprintf 'Status: 204\\n\\n'\n");
