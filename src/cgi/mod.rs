@@ -60,13 +60,10 @@ impl Gateway {
         process::reload(&self.launcher)
     }
 
-    /// Whether somebody listens there. Never waits.
+    /// Whether a launcher is there and at work: a socket unit listens without one, too. Blocks for a
+    /// second at most: not for a worker.
     pub fn is_reachable(&self) -> bool {
-        match seqpacket::Socket::connect(&self.launcher) {
-            Ok(_) => true,
-            // It has much to do.
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        }
+        process::is_at_work(&self.launcher)
     }
 }
 

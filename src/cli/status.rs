@@ -63,7 +63,7 @@ fn problems(out: &mut String, status: &Status) -> fmt::Result {
         writeln!(out, "problem: the reload of {time} has failed: {error}")?;
     }
     if !status.launcher.reachable {
-        writeln!(out, "problem: the launcher is not there: no script runs")?;
+        writeln!(out, "problem: the launcher does not answer: no script runs")?;
     }
     if status.connections.open >= status.connections.limit {
         writeln!(

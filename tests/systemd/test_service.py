@@ -286,6 +286,27 @@ class Service(unittest.TestCase):
         self.assertNotIn(self.machine.main_pid(), (0, pid))
         self.assertTrue(any("atchdog" in each for each in self.machine.messages(here)))
 
+    def test_a_launcher_that_stands_still_is_told_of_and_restarted(self):
+        unit = "pywebd-cgi.service"
+        directory = f"/run/systemd/system/{unit}.d"
+        self.machine.write(f"{directory}/watchdog.conf", "[Service]\nWatchdogSec=8s\n")
+        self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
+        self.addCleanup(self.machine.path(f"{directory}/watchdog.conf").unlink)
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        self.assertEqual(self.get("/cgi-bin/time.py")[0], 200)
+        for command in [
+            "kill -STOP {pid}",
+            # What a script of the launcher's own user could do to it.
+            "echo 1 > /sys/fs/cgroup$(sed -n s/^0:://p /proc/{pid}/cgroup)/cgroup.freeze",
+        ]:
+            pid = self.machine.main_pid(unit)
+            self.machine.run("sh", "-c", command.format(pid=pid))
+            self.assertIn("problem: the launcher does not answer", self.machine.run("pywebd", "status"))
+            until(lambda: self.machine.main_pid(unit) not in (0, pid), "another launcher")
+            self.assertEqual(self.get("/cgi-bin/time.py")[0], 200)
+            self.assertNotIn("problem: the launcher", self.machine.run("pywebd", "status"))
+
     def test_the_network_process_can_do_nothing_but_serve(self):
         self.assertEqual(self.complaints(), [], "it could not give up what it wanted to")
         pid = self.machine.main_pid()

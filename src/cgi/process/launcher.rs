@@ -10,6 +10,7 @@ use http::StatusCode;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::retry_on_intr,
+    net::{Shutdown, shutdown},
 };
 
 use crate::{
@@ -117,6 +118,24 @@ pub fn reload(address: &Address) -> Result<(), String> {
         Reply::Refused(refusal) => Err(refusal.to_string()),
         other => Err(unexpected(&other).to_string()),
     }
+}
+
+/// How long the launcher may take to turn to somebody.
+const MOMENT: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
+/// Whether the launcher soon hangs up on a connection that asks for nothing.
+pub fn is_at_work(address: &Address) -> bool {
+    let socket = match Socket::connect(address) {
+        Ok(socket) => socket,
+        // It has much to do.
+        Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+    };
+    let mut end = [PollFd::new(&socket, PollFlags::IN)];
+    shutdown(&socket, Shutdown::Write).is_ok()
+        && retry_on_intr(|| poll(&mut end, Some(&MOMENT))).is_ok_and(|ready| ready > 0)
 }
 
 fn ask_to_reload(address: &Address) -> io::Result<Reply> {

@@ -41,7 +41,7 @@ use patience::Patience;
 use streams::Lines;
 use supervision::Supervision;
 
-pub use launcher::reload;
+pub use launcher::{is_at_work, reload};
 pub use output::Output;
 pub use streams::next_data;
 
