@@ -39,7 +39,7 @@ const MEMORY: usize = 128 << 20;
 
 /// How much of that lines of scripts may take, so that no flood of them drives out what is written
 /// down of requests.
-const LINES: usize = MEMORY / 16;
+const LINES: usize = MEMORY / 32;
 
 /// What the queue and the allocator add to a record.
 const OVERHEAD: usize = 256;
@@ -320,7 +320,7 @@ mod tests {
             }));
         }
         let dropped = sink.dropped();
-        assert_eq!(dropped, (MOST - MOST / 16) as u64);
+        assert_eq!(dropped, (MOST - MOST / 32) as u64);
         for _ in 0..MOST / 2 {
             sink.send(long());
         }
