@@ -108,6 +108,8 @@ class Records(unittest.TestCase):
         with multiprocessing.Pool(CLIENTS, signal.signal, END_AT_ONCE) as pool:
             self.assertEqual(sum(pool.starmap(ask_all, jobs, chunksize=1)), REQUESTS)
         asked = time.monotonic()
+        # The journal may be behind.
+        until(lambda: sum(self.count()) >= REQUESTS, "all records")
         found = collections.Counter(self.records())
         sent = collections.Counter(
             (client.encode(), line(client, number).encode(), b"200")
