@@ -321,8 +321,8 @@ class Package(Delegated, unittest.TestCase):
     def test_the_journal_explains_why_a_script_was_killed(self):
         self.get("memory")
         run("journalctl", "--sync")
-        killed = "PYWEBD_KILLED=memory limit 64M"
-        entry = run("journalctl", "--catalog", "--lines=1", killed)
+        limit = ["MESSAGE_ID=70543117d5f74330a01c81c2a8881600", "PYWEBD_KILLED=memory limit 64M"]
+        entry = run("journalctl", "--catalog", "--lines=1", *limit)
         self.assertIn("memory = ", entry)
 
 
