@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::systemd::notify;
+use crate::systemd::{notify, watchdog::Watchdog};
 
 /// The time from one line to the next.
 const LINES: Duration = Duration::from_secs(3);
 
-/// How much longer reading the configuration may take than the loop is silent else.
-const RELOAD: Duration = Duration::from_secs(60);
+/// How many signs of life fit into the interval of the watchdog.
+const SIGNS: u32 = 2;
 
 /// The line that was told last, and the signs of life.
 #[derive(Debug)]
@@ -20,12 +20,6 @@ pub struct Announcement {
     watchdog: Option<Watchdog>,
 }
 
-#[derive(Debug)]
-struct Watchdog {
-    interval: Duration,
-    next: Instant,
-}
-
 impl Announcement {
     /// Tells that requests are taken; absent where nobody hears it.
     pub fn begin() -> Option<Self> {
@@ -34,10 +28,7 @@ impl Announcement {
             Self {
                 running: 0,
                 next: Instant::now() + LINES,
-                watchdog: notify::watchdog().map(|interval| Watchdog {
-                    interval,
-                    next: Instant::now() + interval / 2,
-                }),
+                watchdog: Watchdog::start(SIGNS),
             }
         })
     }
@@ -45,7 +36,7 @@ impl Announcement {
     /// When something is due, if so many scripts run now.
     pub fn due(&self, running: usize) -> Option<Instant> {
         let line = (running != self.running).then_some(self.next);
-        let sign = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        let sign = self.watchdog.as_ref().map(Watchdog::next);
         line.into_iter().chain(sign).min()
     }
 
@@ -57,21 +48,14 @@ impl Announcement {
             self.running = running;
             self.next = now + LINES;
         }
-        if let Some(watchdog) = self.watchdog.as_mut().filter(|one| one.next <= now) {
+        if self.watchdog.as_mut().is_some_and(Watchdog::is_due) {
             notify::alive();
-            watchdog.next = now + watchdog.interval / 2;
         }
     }
 
-    /// Does what keeps the loop busy for long, and has the watchdog wait for it.
-    pub fn patiently<T>(announcement: Option<&Self>, work: impl FnOnce() -> T) -> T {
-        let Some(watchdog) = announcement.and_then(|one| one.watchdog.as_ref()) else {
-            return work();
-        };
-        notify::expect_within(watchdog.interval + RELOAD);
-        let outcome = work();
-        notify::expect_within(watchdog.interval);
-        outcome
+    /// Reads the configuration, and has the watchdog wait for it.
+    pub fn patiently<T>(announcement: Option<&Self>, read: impl FnOnce() -> T) -> T {
+        Watchdog::patiently(announcement.and_then(|one| one.watchdog.as_ref()), read)
     }
 }
 

@@ -260,6 +260,24 @@ impl Record {
 }
 
 #[cfg(test)]
+impl ScriptLine {
+    /// A line that the script /srv/a wrote.
+    fn of(line: Vec<u8>) -> Self {
+        Self {
+            time: SystemTime::UNIX_EPOCH,
+            request: RequestId {
+                connection: 1,
+                number: 1,
+            },
+            site: Arc::from("example"),
+            script: "/srv/a".into(),
+            pid: 1,
+            line,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -307,17 +325,7 @@ mod tests {
     fn lines_of_scripts_leave_room_for_requests() {
         let (sink, _source) = queue();
         for _ in 0..MOST {
-            sink.send(Record::Script(ScriptLine {
-                time: SystemTime::UNIX_EPOCH,
-                request: RequestId {
-                    connection: 1,
-                    number: 1,
-                },
-                site: Arc::from("example"),
-                script: "/srv/a".into(),
-                pid: 1,
-                line: vec![b'x'; LONG],
-            }));
+            sink.send(Record::Script(ScriptLine::of(vec![b'x'; LONG])));
         }
         let dropped = sink.dropped();
         assert_eq!(dropped, (MOST - MOST / 32) as u64);

@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{server::workers::Workers, systemd::notify};
+use crate::{
+    server::workers::Workers,
+    systemd::{notify, watchdog::Watchdog},
+};
 
 /// The time from one line to the next.
 const LINES: Duration = Duration::from_secs(3);
-
-/// How much longer a reload may take than the loop is silent else: the launcher has 30 s to read the
-/// configuration.
-const RELOAD: Duration = Duration::from_secs(60);
 
 /// How many signs of life fit into the interval of the watchdog. With two, the one after a sign that
 /// was withheld comes at the end of the interval, too late for a worker that goes on.
@@ -26,6 +25,8 @@ pub struct Pulse {
     line: Option<Line>,
     /// Absent where nobody waits for it.
     watchdog: Option<Watchdog>,
+    /// Workers that are known to be stuck.
+    stuck: Vec<usize>,
 }
 
 /// The line that was told last.
@@ -35,36 +36,24 @@ struct Line {
     next: Instant,
 }
 
-#[derive(Debug)]
-struct Watchdog {
-    interval: Duration,
-    next: Instant,
-    /// Workers that are known to be stuck.
-    stuck: Vec<usize>,
-}
-
 impl Pulse {
     /// As the environment says.
     pub fn start() -> Self {
-        let now = Instant::now();
         let line = || Line {
             text: String::new(),
-            next: now + LINES,
+            next: Instant::now() + LINES,
         };
         Self {
             line: notify::is_heard().then(line),
-            watchdog: notify::watchdog().map(|interval| Watchdog {
-                interval,
-                next: now + interval / SIGNS,
-                stuck: Vec::new(),
-            }),
+            watchdog: Watchdog::start(SIGNS),
+            stuck: Vec::new(),
         }
     }
 
     /// When something is due.
     pub fn next(&self) -> Option<Instant> {
         let line = self.line.as_ref().map(|line| line.next);
-        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        let watchdog = self.watchdog.as_ref().map(Watchdog::next);
         line.into_iter().chain(watchdog).min()
     }
 
@@ -95,38 +84,32 @@ impl Pulse {
 
     /// Gives the watchdog its sign of life, where it is time to and all workers turn.
     pub fn beat(&mut self, workers: &mut Workers) {
-        let now = Instant::now();
-        let Some(watchdog) = self.watchdog.as_mut().filter(|one| one.next <= now) else {
+        let Some(watchdog) = &mut self.watchdog else {
             return;
         };
-        let pause = watchdog.interval / SIGNS;
-        watchdog.next = now + pause;
+        if !watchdog.is_due() {
+            return;
+        }
         let silent = workers.silent();
-        for number in silent.iter().filter(|one| !watchdog.stuck.contains(one)) {
+        for number in silent.iter().filter(|one| !self.stuck.contains(one)) {
             tracing::error!(
                 "worker {number} is stuck: it has done nothing for {:.1} s, and the service manager \
                  ends this process if it does not go on",
-                pause.as_secs_f32()
+                watchdog.pause.as_secs_f32()
             );
         }
-        for number in watchdog.stuck.iter().filter(|one| !silent.contains(one)) {
+        for number in self.stuck.iter().filter(|one| !silent.contains(one)) {
             tracing::warn!("worker {number} goes on");
         }
         if silent.is_empty() {
             notify::alive();
         }
-        watchdog.stuck = silent;
+        self.stuck = silent;
         workers.ask();
     }
 
-    /// Does what keeps the loop busy for long, and has the watchdog wait for it.
-    pub fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
-        let Some(watchdog) = &self.watchdog else {
-            return work();
-        };
-        notify::expect_within(watchdog.interval + RELOAD);
-        let outcome = work();
-        notify::expect_within(watchdog.interval);
-        outcome
+    /// Reads the configuration, or has it read, and has the watchdog wait for it.
+    pub fn patiently<T>(&self, read: impl FnOnce() -> T) -> T {
+        Watchdog::patiently(self.watchdog.as_ref(), read)
     }
 }

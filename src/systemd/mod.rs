@@ -4,3 +4,4 @@ pub mod journal;
 pub mod notify;
 pub mod sockets;
 pub mod store;
+pub mod watchdog;

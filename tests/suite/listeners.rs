@@ -7,12 +7,11 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::Instant,
 };
 
 use rustix::process::Signal;
 
-use crate::support::{Connection, HANG, SITE, Server, Site};
+use crate::support::{Connection, SITE, Server, Site, free, until_refused};
 
 /// A server that listens at a free port, and can be told to listen elsewhere as well.
 struct Listening {
@@ -55,24 +54,8 @@ fn written(site: &Site, more: &[&str]) -> String {
     config.to_str().unwrap().to_owned()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 fn on(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
-}
-
-/// Waits until nobody listens there: workers close when they come to it.
-fn until_refused(address: SocketAddr) {
-    let start = Instant::now();
-    while !TcpStream::connect(address)
-        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    {
-        assert!(start.elapsed() < HANG, "it still listens");
-        thread::yield_now();
-    }
 }
 
 fn ask(mut stream: impl Read + Write) -> std::io::Result<String> {
@@ -84,7 +67,7 @@ fn ask(mut stream: impl Read + Write) -> std::io::Result<String> {
 
 #[test]
 fn a_listener_comes_and_goes_with_a_reload() {
-    let port = free_port();
+    let port = free().port();
     let address = format!("127.0.0.1:{port}");
     let listening = Listening::start(&[]);
     assert!(TcpStream::connect(on(port)).is_err());
@@ -114,7 +97,7 @@ fn a_listener_comes_and_goes_with_a_reload() {
 fn a_reload_that_cannot_bind_changes_nothing() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().to_string();
-    let (port, old) = (free_port(), free_port());
+    let (port, old) = (free().port(), free().port());
     let [address, old_address] = [port, old].map(|port| format!("127.0.0.1:{port}"));
     let listening = Listening::start(&[&old_address]);
     let socket = listening.server.site().directory().join("http.sock");
@@ -130,7 +113,7 @@ fn a_reload_that_cannot_bind_changes_nothing() {
 
 #[test]
 fn nobody_is_turned_away_while_an_address_becomes_wider_or_narrower() {
-    let port = free_port();
+    let port = free().port();
     let forms = ["127.0.0.1", "[::]", "0.0.0.0"].map(|host| format!("{host}:{port}"));
     let listening = Listening::start(&[&forms[0]]);
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -162,7 +145,7 @@ fn nobody_is_turned_away_while_an_address_becomes_wider_or_narrower() {
 
 #[test]
 fn who_waits_at_a_listener_that_is_removed_is_served() {
-    let port = free_port();
+    let port = free().port();
     let listening = Listening::start(&[&format!("127.0.0.1:{port}")]);
     let socket = listening.server.site().directory().join("http.sock");
     let unix = format!("unix:{}", socket.display());

@@ -8,15 +8,13 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
-    ptr,
-    sync::atomic::{AtomicU16, Ordering},
-    thread,
-    time::{Duration, Instant},
+    ptr, thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{HANG, Manager, SITE, Server, Site, copy_program};
+use crate::support::{Manager, SITE, Server, Site, copy_program, free, until_refused};
 
 /// A configuration that listens there.
 fn listening(site: &Site, addresses: &[SocketAddr]) -> String {
@@ -31,37 +29,12 @@ fn listening(site: &Site, addresses: &[SocketAddr]) -> String {
     config.to_str().unwrap().to_owned()
 }
 
-/// An address that nobody listens to. The kernel gives its port to no connection of another test (ip(7),
-/// `ip_local_port_range`).
-fn free() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let [.., first, second] = std::process::id().to_be_bytes();
-    let first = u16::from_be_bytes([first, second]);
-    loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + first.wrapping_mul(31).wrapping_add(next) % 12_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
-}
-
 fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-fn until_refused(address: SocketAddr) {
-    let start = Instant::now();
-    while !TcpStream::connect(address)
-        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-    {
-        assert!(start.elapsed() < HANG, "it still listens");
-        thread::yield_now();
-    }
 }
 
 #[test]

@@ -177,10 +177,7 @@ impl Entry<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::SystemTime};
-
     use super::*;
-    use crate::records::RequestId;
 
     #[test]
     fn a_value_cannot_add_a_field() {
@@ -197,19 +194,8 @@ mod tests {
     #[test]
     fn a_line_of_stderr_is_shown_behind_its_script_and_kept_as_it_came() {
         let entry_of = |line: &[u8]| {
-            let record = ScriptLine {
-                time: SystemTime::UNIX_EPOCH,
-                request: RequestId {
-                    connection: 1,
-                    number: 1,
-                },
-                site: Arc::from("example"),
-                script: "/srv/a".into(),
-                pid: 1,
-                line: line.to_vec(),
-            };
             let mut buffer = Vec::new();
-            script(&record, &mut buffer);
+            script(&ScriptLine::of(line.to_vec()), &mut buffer);
             buffer
         };
         let has = |entry: &[u8], part: &[u8]| entry.windows(part.len()).any(|at| at == part);

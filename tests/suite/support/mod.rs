@@ -1,10 +1,12 @@
 //! A site in a temporary directory, the real server over it, and a client that shows every byte.
 
+mod address;
 mod client;
 mod manager;
 mod server;
 mod traffic;
 
+pub use address::{free, until_refused};
 pub use client::{Connection, HANG, Response};
 pub use manager::Manager;
 pub use server::{Server, copy_program};
