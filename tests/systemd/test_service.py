@@ -57,6 +57,23 @@ print("done")
 """
 
 
+DROP_INS = "/usr/share/doc/pywebd/drop-ins"
+OTHER_DROP_INS = [
+    "log-namespace.conf",
+    "memory.conf",
+    "no-home.conf",
+    "setuid.conf",
+    "strict.conf",
+    "www-data.conf",
+]
+
+# The user ada with the password "secret".
+MEMBERS = (
+    "ada:$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM"
+    "/O6IND4WQhG.\n"
+)
+
+
 class Service(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -222,16 +239,18 @@ class Service(unittest.TestCase):
         self.machine.run("systemctl", "start", "pywebd.service")
         self.assertEqual(self.get("/")[0], 200)
 
-    def test_the_drop_in_for_low_ports_lets_the_service_bind_them(self):
-        name = "low-ports.conf"
-        drop_ins = "/run/systemd/system/pywebd.service.d"
-        self.machine.write(
-            f"{drop_ins}/{name}",
-            self.machine.path(f"/usr/share/doc/pywebd/drop-ins/{name}").read_text(),
-        )
+    def drop_in(self, name):
+        """Changes the units by an example, as that says itself."""
+        example = self.machine.path(f"{DROP_INS}/{name}").read_text()
         self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
-        self.addCleanup(self.machine.path(f"{drop_ins}/{name}").unlink)
+        for unit in re.findall(r"/etc/systemd/system/(\S+)\.d/", example):
+            place = f"/etc/systemd/system/{unit}.d/{name}"
+            self.machine.write(place, example)
+            self.addCleanup(self.machine.path(place).unlink)
         self.machine.run("systemctl", "daemon-reload")
+
+    def test_the_drop_in_for_low_ports_lets_the_service_bind_them(self):
+        self.drop_in("low-ports.conf")
         self.machine.write(
             CONFIG, self.shipped.replace("[server]\n", '[server]\nlisten = ["[::]:80", "[::]:81"]\n')
         )
@@ -240,6 +259,47 @@ class Service(unittest.TestCase):
         status = self.machine.process_status(self.machine.main_pid())
         self.assertEqual({int(status[name], 16) for name in ("CapInh", "CapAmb")}, {0})
         self.assertEqual(self.complaints(), [])
+
+    def test_the_drop_in_for_another_port_moves_the_server(self):
+        # Before the example is taken back, which would leave no unit with that port.
+        self.addCleanup(self.machine.run, "systemctl", "stop", "pywebd.service")
+        self.drop_in("port.conf")
+        self.machine.run("systemctl", "stop", "pywebd.service")
+        self.machine.write(
+            CONFIG, self.shipped.replace("[server]\n", '[server]\nlisten = ["[::]:8080"]\n')
+        )
+        self.machine.run("systemctl", "start", "pywebd.service")
+        self.assertEqual(self.get("/", port=8080)[0], 200)
+        with self.assertRaises(ConnectionRefusedError):
+            ask("/")
+
+    def test_the_drop_in_for_credentials_gives_a_file_that_only_root_can_read(self):
+        self.drop_in("credentials.conf")
+        self.machine.write("/root/members.htpasswd", MEMBERS, mode=0o600)
+        place = "${CREDENTIALS_DIRECTORY}/members.htpasswd"
+        auth = f'[site.default.path."/"]\nauth = {{ basic = "{place}", realm = "Members" }}\n'
+        self.machine.write(CONFIG, self.shipped + auth)
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        self.assertEqual(self.get("/")[0], 401)
+        for target in "/", "/cgi-bin/time.py":
+            self.assertEqual(self.get(target, fields=["Authorization: Basic YWRhOnNlY3JldA=="])[0], 200)
+
+    def test_the_drop_in_for_users_lets_scripts_run_as_others(self):
+        self.drop_in("users.conf")
+        self.machine.write(CONFIG, self.shipped.replace("cgi = true\n", 'cgi = true\nuser = "nobody"\n', 1))
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        self.assertIn("(nobody)", self.get("/cgi-bin/env.sh")[1])
+
+    def test_the_service_runs_with_each_of_the_other_drop_ins(self):
+        for name in OTHER_DROP_INS:
+            with self.subTest(name=name):
+                self.drop_in(name)
+                self.machine.run("systemctl", "restart", "pywebd.service")
+                self.assertEqual(self.get("/")[0], 200)
+                self.assertEqual(self.get("/cgi-bin/time.py")[0], 200)
+                self.doCleanups()
+        tried = {"low-ports.conf", "port.conf", "credentials.conf", "users.conf", *OTHER_DROP_INS}
+        self.assertEqual({path.name for path in self.machine.path(DROP_INS).iterdir()}, tried)
 
     def test_an_access_log_can_be_read_by_its_group(self):
         log = "/var/log/pywebd/access.log"
