@@ -1,5 +1,6 @@
 """Scripts that do not end by themselves, as the installed service runs them, and what the journal says."""
 
+import gzip
 import re
 import unittest
 
@@ -129,6 +130,17 @@ class Scripts(unittest.TestCase):
                 self.assertIn("man:pywebd(8)", explained)
                 # Each field that the prose speaks of is in the entry.
                 self.assertNotRegex(explained, "@[A-Z_]+@")
+
+    def test_the_queries_of_the_manual_are_understood(self):
+        page = self.machine.path("/usr/share/man/man8/pywebd.8.gz").read_bytes()
+        queries = re.findall(r"^\.It Li (journalctl .*)", gzip.decompress(page).decode(), re.MULTILINE)
+        self.assertGreaterEqual(len(queries), 10)
+        for query in queries:
+            with self.subTest(query=query):
+                # As the page shows it; one of them follows what comes.
+                shown = query.replace(r"\e", "\\")
+                command = f"timeout 1 {shown} 2>&1 >/dev/null || true"
+                self.assertEqual(self.machine.text("sh", "-c", command), "")
 
 
 if __name__ == "__main__":
