@@ -1,8 +1,8 @@
 //! The answer for a file: a representation of it, or what the preconditions say instead.
 
-use std::{cell::Cell, sync::Arc};
+use std::{borrow::Cow, cell::Cell, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
     body::{Body, Piece},
@@ -10,6 +10,7 @@ use crate::{
         Cache, Options, Source,
         compress::{self, Place},
         content::{Content, ReadError, Whole},
+        media_type::MediaType,
         multipart::{content_range, multipart},
         variant::{self, Coded},
     },
@@ -18,7 +19,7 @@ use crate::{
         failure::{Cause, Failure},
         range::Selection,
         representation::{self, Answer},
-        validator::Validators,
+        validator::{self, Validators},
     },
 };
 
@@ -26,7 +27,7 @@ use crate::{
 pub(super) struct Asked<'a> {
     /// Its path below the root.
     pub name: &'a [u8],
-    pub media_type: HeaderValue,
+    pub media_type: MediaType,
     pub options: &'a Options,
     pub head: &'a Parts,
     pub cache: Option<&'a Arc<Cache>>,
@@ -72,7 +73,7 @@ struct Representation<'c> {
     coded: Coded,
     /// For the encoder, if one is needed.
     place: &'c Cell<Option<Place>>,
-    validators: Validators,
+    validators: Cow<'c, Validators>,
 }
 
 impl<'c> Representation<'c> {
@@ -82,9 +83,10 @@ impl<'c> Representation<'c> {
         coded: Coded,
         place: &'c Cell<Option<Place>>,
     ) -> Self {
-        let mut validators = content.validators.clone();
+        let mut validators = Cow::Borrowed(&content.validators);
         if let Coded::Stored(coding) | Coded::Made(coding) = coded {
-            validators.tag = validators.tag.coded(coding.name());
+            let tag = validators.tag.coded(coding.name());
+            validators.to_mut().tag = tag;
         }
         Self {
             content,
@@ -112,15 +114,17 @@ impl<'c> Representation<'c> {
             Answer::NotModified => Ok(self.response(StatusCode::NOT_MODIFIED, Body::Empty)),
             Answer::Content(Selection::Whole) => self.whole(&head.method).await,
             Answer::Content(Selection::Part(part)) => {
-                let value = content_range(&part, size);
-                let body = self.content.pieces(vec![Piece::File(part)]).await?;
+                let range = HeaderValue::try_from(content_range(&part, size));
+                let body = self.pieces(vec![Piece::File(part)]).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);
-                insert(response.headers_mut(), header::CONTENT_RANGE, value);
+                if let Ok(range) = range {
+                    response.headers_mut().insert(header::CONTENT_RANGE, range);
+                }
                 Ok(response)
             }
             Answer::Content(Selection::Parts(parts)) => {
-                let multipart = multipart(parts, size, &self.asked.media_type)?;
-                let body = self.content.pieces(multipart.pieces).await?;
+                let multipart = multipart(parts, size, &self.asked.media_type.value)?;
+                let body = self.pieces(multipart.pieces).await?;
                 let mut response = self.described(StatusCode::PARTIAL_CONTENT, body);
                 let fields = response.headers_mut();
                 fields.insert(header::CONTENT_TYPE, multipart.media_type);
@@ -134,10 +138,11 @@ impl<'c> Representation<'c> {
         let size = self.content.size;
         let body = match self.coded {
             _ if method == Method::HEAD => Body::Empty,
-            Coded::Made(coding) => self.made(coding).await?,
-            Coded::Identity | Coded::Stored(_) => {
-                self.content.pieces(vec![Piece::File(0..size)]).await?
-            }
+            Coded::Made(coding) => Box::pin(self.made(coding)).await?,
+            Coded::Identity | Coded::Stored(_) => match self.content.whole() {
+                Whole::Memory(bytes, _) => Body::Bytes(bytes.clone()),
+                Whole::File(..) => self.pieces(vec![Piece::File(0..size)]).await?,
+            },
         };
         let mut response = self.described(StatusCode::OK, body);
         // The length of what is made shows only then, and HEAD may leave it out (RFC 9110 §9.3.2).
@@ -146,6 +151,11 @@ impl<'c> Representation<'c> {
             fields.insert(header::CONTENT_LENGTH, size.into());
         }
         Ok(response)
+    }
+
+    /// Boxed: what is in memory needs no room for the rest.
+    async fn pieces(&self, pieces: Vec<Piece>) -> Result<Body, ReadError> {
+        Box::pin(self.content.pieces(pieces)).await
     }
 
     async fn made(&self, coding: Coding) -> Result<Body, ReadError> {
@@ -176,7 +186,7 @@ impl<'c> Representation<'c> {
     fn described(&self, status: StatusCode, body: Body) -> Response<Body> {
         let mut response = self.response(status, body);
         let fields = response.headers_mut();
-        fields.insert(header::CONTENT_TYPE, self.asked.media_type.clone());
+        fields.insert(header::CONTENT_TYPE, self.asked.media_type.value.clone());
         match self.coded {
             Coded::Stored(coding) | Coded::Made(coding) => {
                 let name = HeaderValue::from_static(coding.name());
@@ -194,17 +204,14 @@ impl<'c> Representation<'c> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let fields = response.headers_mut();
-        insert(fields, header::ETAG, self.validators.tag.to_string());
+        fields.insert(header::ETAG, self.validators.tag.0.clone());
         if let Some(time) = self.validators.last_modified {
-            insert(fields, header::LAST_MODIFIED, httpdate::fmt_http_date(time));
+            let value = match self.content.whole() {
+                Whole::Memory(_, Some(kept)) => kept.last_modified(time),
+                _ => validator::date(time),
+            };
+            fields.insert(header::LAST_MODIFIED, value);
         }
         response
-    }
-}
-
-/// Inserts a value that is made of visible characters.
-fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        fields.insert(name, value);
     }
 }

@@ -94,7 +94,8 @@ impl Content {
         match file {
             Source::Kept(kept) => Ok(Self::kept(kept)),
             Source::Opened(opened, vacancy) => {
-                Self::of_file(Arc::new(opened.fd), opened.metadata, vacancy).await
+                // Boxed: what is kept needs no room for it.
+                Box::pin(Self::of_file(Arc::new(opened.fd), opened.metadata, vacancy)).await
             }
         }
     }
@@ -137,7 +138,7 @@ impl Content {
                         break;
                     };
                     let metadata = look(&file)?;
-                    self = Self::of_file(file, metadata, None).await?;
+                    self = Box::pin(Self::of_file(file, metadata, None)).await?;
                 }
             }
         }
@@ -219,7 +220,7 @@ impl Content {
         match &self.bytes {
             Place::Memory(bytes, _) => Ok(bytes.slice(position(range.start)..position(range.end))),
             Place::File { file, version, .. } => {
-                let bytes = read_at(file, range).await?;
+                let bytes = Box::pin(read_at(file, range)).await?;
                 let is_same = version.is_of(file);
                 is_same.then_some(bytes).ok_or(ReadError::Changed)
             }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::{
     files::{
-        Options,
+        Options, Types,
         cache::{Kept, Look, Named, Vacancy},
+        media_type::MediaType,
     },
     fs::{Kind, Metadata, OpenError, Opened, policy},
     semantics::{
@@ -23,8 +24,6 @@ pub enum Found {
     File {
         /// The file.
         file: Source,
-        /// Its media type (RFC 9110 §8.3).
-        media_type: HeaderValue,
         /// The path it could be asked for by, where that is another than it was: an index, or the
         /// file that `fallback` names.
         own_path: Option<Path<'static>>,
@@ -43,6 +42,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The media type of the file, which has this name (RFC 9110 §8.3).
+    pub fn media_type(&self, types: &Types, name: &[u8]) -> MediaType {
+        match self {
+            Self::Kept(kept) => kept.media_type(types, name),
+            Self::Opened(..) => types.of(name),
+        }
+    }
+
     /// The metadata of the file.
     pub fn metadata(&self) -> &Metadata {
         match self {
@@ -100,7 +107,6 @@ fn named(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, Lo
     };
     Ok(Found::File {
         file,
-        media_type: options.types.of(relative),
         own_path: None,
     })
 }
@@ -139,7 +145,6 @@ fn by_itself(
     let found = file_at(options, path, look)?;
     Ok(found.map(|file| Found::File {
         file,
-        media_type: options.types.of(path.as_bytes()),
         own_path: Some(path.clone()),
     }))
 }

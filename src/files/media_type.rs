@@ -1,5 +1,7 @@
 //! The media type of a file, from the ending of its name (RFC 9110 §8.3).
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 /// Where the list of `mime_guess` is older than the standards or leaves a type out. Text that
@@ -23,9 +25,37 @@ const OURS: &[(&str, &str)] = &[
     ("zst", "application/zstd"),
 ];
 
+/// Types that are text underneath, beside those that say so.
+const TEXT_LIKE: [&str; 12] = [
+    "application/javascript",
+    "application/json",
+    "application/rtf",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-sh",
+    "application/xml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+];
+
+/// A media type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    /// As it stands in `Content-Type`.
+    pub value: HeaderValue,
+    /// Whether content of this type shrinks under a coding: text, and what is text underneath.
+    pub is_text_like: bool,
+}
+
 /// Media types of the configuration, which come before all others.
 #[derive(Debug, Clone, Default)]
-pub struct Types {
+pub struct Types(Arc<Rules>);
+
+#[derive(Debug, Default)]
+struct Rules {
     /// By the end of a name, with its dot; the longest first.
     endings: Vec<(Box<str>, HeaderValue)>,
     /// For names whose ending says nothing.
@@ -41,20 +71,40 @@ impl Types {
         let with_dot = |(ending, value)| (format!(".{ending}").to_lowercase().into(), value);
         let mut endings: Vec<(Box<str>, HeaderValue)> = endings.into_iter().map(with_dot).collect();
         endings.sort_by_key(|(ending, _)| std::cmp::Reverse(ending.len()));
-        Self { endings, otherwise }
+        Self(Arc::new(Rules { endings, otherwise }))
+    }
+
+    /// Whether these are the same in memory.
+    pub fn are(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &others.0)
     }
 
     /// The media type of a file with this name; `application/octet-stream` where nothing says more.
-    pub fn of(&self, name: &[u8]) -> HeaderValue {
-        let configured = self.endings.iter().find(|(ending, _)| {
+    pub fn of(&self, name: &[u8]) -> MediaType {
+        let configured = self.0.endings.iter().find(|(ending, _)| {
             let start = name.len().checked_sub(ending.len());
             start.is_some_and(|start| name[start..].eq_ignore_ascii_case(ending.as_bytes()))
         });
-        configured
+        let value = configured
             .map(|(_, value)| value.clone())
             .or_else(|| known(name))
-            .or_else(|| self.otherwise.clone())
-            .unwrap_or(HeaderValue::from_static("application/octet-stream"))
+            .or_else(|| self.0.otherwise.clone())
+            .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        MediaType::new(value)
+    }
+}
+
+impl MediaType {
+    fn new(value: HeaderValue) -> Self {
+        let essence = essence(&value);
+        let is_text_like = essence.starts_with("text/")
+            || essence.ends_with("+json")
+            || essence.ends_with("+xml")
+            || TEXT_LIKE.contains(&&*essence);
+        Self {
+            value,
+            is_text_like,
+        }
     }
 }
 
@@ -100,7 +150,29 @@ mod tests {
             ("d.html/plain", "application/octet-stream"),
             ("a.no-such-ending", "application/octet-stream"),
         ] {
-            assert_eq!(Types::default().of(name.as_bytes()), expected, "{name}");
+            let media_type = Types::default().of(name.as_bytes());
+            assert_eq!(media_type.value, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn text_is_compressed_and_pictures_are_not() {
+        for (media_type, expected) in [
+            ("text/html", true),
+            ("text/css; charset=utf-8", true),
+            ("image/svg+xml", true),
+            ("application/manifest+json", true),
+            ("application/json", true),
+            ("application/wasm", true),
+            ("image/png", false),
+            ("font/woff2", false),
+            ("application/zip", false),
+            ("application/octet-stream", false),
+            ("Text/HTML ; charset=utf-8", true),
+        ] {
+            let value = HeaderValue::from_static(media_type);
+            let is_text_like = MediaType::new(value).is_text_like;
+            assert_eq!(is_text_like, expected, "{media_type}");
         }
     }
 

@@ -91,23 +91,20 @@ pub async fn respond(
         return Ok(allowed());
     }
     match found {
-        Found::File {
-            file,
-            media_type,
-            own_path,
-        } => {
+        Found::File { file, own_path } => {
             let path = own_path.as_ref().unwrap_or(path);
             let name = options.place.relative(path.as_bytes());
             let asked = answer::Asked {
                 name,
-                media_type,
+                media_type: file.media_type(&options.types, name),
                 options,
                 head,
                 cache,
             };
             answer::answer(file, &asked).await
         }
-        Found::Directory(opened) => listing::respond(opened, options, path, head).await,
+        // Boxed, as all that is rare on the way of a request: the future of the usual answer is small.
+        Found::Directory(opened) => Box::pin(listing::respond(opened, options, path, head)).await,
     }
 }
 
@@ -118,7 +115,7 @@ pub async fn page(
     path: &Path<'_>,
 ) -> Result<Response<Body>, Failure> {
     let media_type = options.types.of(path.as_bytes());
-    answer::whole(file, &media_type).await
+    answer::whole(file, &media_type.value).await
 }
 
 /// The answer to OPTIONS (RFC 9110 §9.3.7).

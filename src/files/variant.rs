@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::{
     files::{
@@ -12,7 +12,7 @@ use crate::{
         cache::Named,
         compress::{self, Place},
         content::IN_MEMORY,
-        media_type::essence,
+        media_type::MediaType,
     },
     fs::{Kind, Metadata, OpenError, Wait},
     semantics::{
@@ -40,8 +40,8 @@ pub(super) enum Coded {
 }
 
 /// Whether the answer depends on `Accept-Encoding`.
-pub(super) fn varies(options: &Options, media_type: &HeaderValue) -> bool {
-    options.compress && is_text_like(media_type)
+pub(super) fn varies(options: &Options, media_type: &MediaType) -> bool {
+    options.compress && media_type.is_text_like
 }
 
 /// A representation, and what it takes.
@@ -144,52 +144,4 @@ fn is_current(sibling: &Metadata, file: &Metadata) -> bool {
     sibling.modified >= file.modified
         && sibling.changed.0.saturating_add(TOGETHER) >= file.changed.0
         && (sibling.size > 0 || file.size == 0)
-}
-
-/// Whether content of this type shrinks under a coding: text, and what is text underneath.
-fn is_text_like(media_type: &HeaderValue) -> bool {
-    const OTHERS: [&str; 12] = [
-        "application/javascript",
-        "application/json",
-        "application/rtf",
-        "application/vnd.ms-fontobject",
-        "application/wasm",
-        "application/x-sh",
-        "application/xml",
-        "font/otf",
-        "font/ttf",
-        "image/bmp",
-        "image/vnd.microsoft.icon",
-        "image/x-icon",
-    ];
-    let essence = essence(media_type);
-    essence.starts_with("text/")
-        || essence.ends_with("+json")
-        || essence.ends_with("+xml")
-        || OTHERS.contains(&&*essence)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_compressed_and_pictures_are_not() {
-        for (media_type, expected) in [
-            ("text/html", true),
-            ("text/css; charset=utf-8", true),
-            ("image/svg+xml", true),
-            ("application/manifest+json", true),
-            ("application/json", true),
-            ("application/wasm", true),
-            ("image/png", false),
-            ("font/woff2", false),
-            ("application/zip", false),
-            ("application/octet-stream", false),
-            ("Text/HTML ; charset=utf-8", true),
-        ] {
-            let value = HeaderValue::from_static(media_type);
-            assert_eq!(is_text_like(&value), expected, "{media_type}");
-        }
-    }
 }

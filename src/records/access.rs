@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fmt::Write as _,
     path::PathBuf,
     rc::Rc,
     sync::Arc,
@@ -140,7 +141,6 @@ pub struct Pending(Rc<Inner>);
 struct Inner {
     sink: Sink,
     id: RequestId,
-    time: SystemTime,
     started: Instant,
     connection: Arc<Connection>,
     head: Parts,
@@ -157,7 +157,6 @@ impl Pending {
                 connection: connection.id,
                 number,
             },
-            time: SystemTime::now(),
             started: Instant::now(),
             connection,
             head,
@@ -215,18 +214,37 @@ impl Pending {
     }
 }
 
+/// The request line, to the byte: hyper takes only lines that this gives back.
+fn request_line(head: &Parts) -> Box<str> {
+    let Parts {
+        method,
+        uri,
+        version,
+        ..
+    } = head;
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let mut line = String::with_capacity(method.as_str().len() + path + " HTTP/1.1 ".len());
+    // A String takes everything.
+    let _ = write!(line, "{method} {uri} {version:?}");
+    line.into()
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.sink.ignores_requests() {
+            return;
+        }
         let head = &self.head;
+        let duration = self.started.elapsed();
+        let now = SystemTime::now();
         // Copies: a slice of what came would keep the whole buffer of the connection.
         let field = |name| head.headers.get(name).map(|value| value.as_bytes().into());
         let record = AccessRecord {
             id: self.id,
-            time: self.time,
-            duration: self.started.elapsed(),
+            time: now.checked_sub(duration).unwrap_or(now),
+            duration,
             connection: Arc::clone(&self.connection),
-            // hyper takes only lines that this gives back to the byte.
-            request_line: format!("{} {} {:?}", head.method, head.uri, head.version).into(),
+            request_line: request_line(head),
             host: field(HOST),
             referer: field(REFERER),
             user_agent: field(USER_AGENT),

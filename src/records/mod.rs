@@ -162,10 +162,14 @@ pub fn queue() -> (Sink, Source) {
 }
 
 impl Sink {
+    /// Whether records of requests are thrown away, so that there is no use in making them.
+    pub fn ignores_requests(&self) -> bool {
+        self.shared.ignores_requests.load(Ordering::Acquire)
+    }
+
     /// Hands in a record, or counts it when the queue is full.
     pub fn send(&self, record: Record) {
-        let is_request = matches!(record, Record::Request(_));
-        if is_request && self.shared.ignores_requests.load(Ordering::Acquire) {
+        if matches!(record, Record::Request(_)) && self.ignores_requests() {
             return;
         }
         let size = record.size();

@@ -89,13 +89,13 @@ impl Acceptable {
     /// The codings that are taken and no worse than the content as it is, the most wanted first,
     /// and among equals the best.
     pub fn ranked(&self) -> impl Iterator<Item = Coding> {
-        let mut ranked: Vec<_> = Coding::ALL
-            .into_iter()
-            .zip(self.codings)
-            .filter(|&(_, weight)| weight > 0 && weight >= self.identity)
-            .collect();
+        let Self { codings, identity } = *self;
+        let mut ranked = [0, 1, 2].map(|at| (Coding::ALL[at], codings[at]));
         ranked.sort_by_key(|&(_, weight)| std::cmp::Reverse(weight));
-        ranked.into_iter().map(|(coding, _)| coding)
+        ranked
+            .into_iter()
+            .filter(move |&(_, weight)| weight > 0 && weight >= identity)
+            .map(|(coding, _)| coding)
     }
 
     /// Whether the client takes the content as it is.

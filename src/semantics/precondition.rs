@@ -93,7 +93,7 @@ mod tests {
     fn current() -> Validators {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         Validators {
-            tag: EntityTag("\"t\"".to_owned()),
+            tag: EntityTag(HeaderValue::from_static("\"t\"")),
             modified: Some(time),
             last_modified: Some(time),
         }

@@ -69,7 +69,7 @@ mod tests {
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect();
         let current = Validators {
-            tag: EntityTag("\"t\"".to_owned()),
+            tag: EntityTag(HeaderValue::from_static("\"t\"")),
             modified: None,
             last_modified: None,
         };

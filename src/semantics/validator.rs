@@ -8,13 +8,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::HeaderValue;
 use rapidhash::v3::rapidhash_v3;
 
 use crate::semantics::fields::ReceivedTag;
 
-/// A strong entity tag, with its quotes (RFC 9110 §8.8.3).
+/// A strong entity tag, with its quotes: the value of an `ETag` field (RFC 9110 §8.8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntityTag(pub String);
+pub struct EntityTag(pub HeaderValue);
 
 /// The validators of one representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,16 @@ fn time(seconds: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
+/// A time as the value of a field (RFC 9110 §5.6.7).
+///
+/// # Panics
+///
+/// When it is after the year 9999.
+pub fn date(time: SystemTime) -> HeaderValue {
+    let value = HeaderValue::try_from(httpdate::fmt_http_date(time));
+    value.expect("a date is made of visible characters")
+}
+
 impl EntityTag {
     /// The tag of this content.
     ///
@@ -100,7 +111,7 @@ impl EntityTag {
     /// like the other on purpose: that is the owner of the file. The hash is the same after a
     /// restart, and on another machine.
     pub fn of_content(content: &[u8]) -> Self {
-        Self(format!("\"{:016x}\"", rapidhash_v3(content)))
+        Self::quoted(format_args!("{:016x}", rapidhash_v3(content)))
     }
 
     /// The tag of a file that is too large to be looked at. Where the state is not settled, `now` makes
@@ -133,8 +144,16 @@ impl EntityTag {
     /// The tag of the same content in a coding (RFC 9110 §8.8.3.3).
     #[must_use]
     pub fn coded(&self, coding: &str) -> Self {
-        let opaque = self.0.strip_suffix('"').unwrap_or(&self.0);
-        Self(format!("{opaque}-{coding}\""))
+        let tag = self.0.to_str().unwrap_or_default();
+        Self::quoted(format_args!("{}-{coding}", tag.trim_matches('"')))
+    }
+
+    /// # Panics
+    ///
+    /// When the text has what cannot stand in a field.
+    fn quoted(text: fmt::Arguments<'_>) -> Self {
+        let value = HeaderValue::try_from(format!("\"{text}\""));
+        Self(value.expect("hexadecimal digits and names of codings are visible characters"))
     }
 
     /// Strong comparison: both are strong, as ours always are, and equal byte by byte (RFC 9110
@@ -146,13 +165,6 @@ impl EntityTag {
     /// Weak comparison: the opaque tags are equal byte by byte (RFC 9110 §8.8.3.2).
     pub fn matches_weakly(&self, received: ReceivedTag<'_>) -> bool {
         self.0.as_bytes() == received.opaque
-    }
-}
-
-/// The value of an `ETag` field.
-impl fmt::Display for EntityTag {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
     }
 }
 
@@ -218,20 +230,18 @@ mod tests {
 
     #[test]
     fn a_tag_is_a_well_formed_strong_one_that_does_not_tell_the_inode() {
-        let text = EntityTag::of_state(&STATE, at(1_800_000_000)).to_string();
+        let tag = EntityTag::of_state(&STATE, at(1_800_000_000));
+        let text = tag.0.to_str().unwrap();
         let parsed = ReceivedTag::parse(text.as_bytes()).unwrap();
         assert!(!parsed.weak);
         assert!(!text.contains(&format!("{:x}", STATE.inode)), "{text}");
-        assert_eq!(
-            text,
-            EntityTag::of_state(&STATE, at(1_800_000_000)).to_string()
-        );
+        assert_eq!(text, EntityTag::of_state(&STATE, at(1_800_000_000)).0);
     }
 
     /// The part of the table of RFC 9110 §8.8.3.2 in which ours is strong.
     #[test]
     fn strong_and_weak_comparison() {
-        let tag = EntityTag("\"1\"".to_owned());
+        let tag = EntityTag(HeaderValue::from_static("\"1\""));
         for (theirs, strong, weak) in [
             ("W/\"1\"", false, true),
             ("W/\"2\"", false, false),
@@ -264,8 +274,8 @@ mod tests {
 
     #[test]
     fn each_coding_has_a_tag_of_its_own() {
-        let tag = EntityTag("\"1\"".to_owned());
-        assert_eq!(tag.coded("br").to_string(), "\"1-br\"");
+        let tag = EntityTag(HeaderValue::from_static("\"1\""));
+        assert_eq!(tag.coded("br").0, "\"1-br\"");
         assert_ne!(tag.coded("br"), tag.coded("gzip"));
     }
 

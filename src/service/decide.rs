@@ -385,19 +385,17 @@ fn route_step(route: &Route) -> Step {
 fn resource_step(decision: &Decision, site: &Site, path: &Path<'_>) -> Step {
     let finding = match &decision.outcome {
         Ok(Resource::Files { route, found }) => {
+            let options = site.routes.files(*route);
             let (kind, path) = match found {
-                Found::File {
-                    media_type,
-                    own_path,
-                    ..
-                } => {
-                    let media_type = media_type.to_str().unwrap_or("?");
+                Found::File { own_path, .. } => {
                     let path = own_path.as_ref().unwrap_or(path);
+                    let media_type = options.types.of(path.as_bytes()).value;
+                    let media_type = media_type.to_str().unwrap_or("?");
                     (format!("file, {media_type}"), path)
                 }
                 Found::Directory(_) => ("directory, listed".to_owned(), path),
             };
-            let file = site.routes.files(*route).place.absolute(path.as_bytes());
+            let file = options.place.absolute(path.as_bytes());
             format!("{kind}: {}", file.display())
         }
         Ok(Resource::Script { script, .. }) => format!("script: {}", script.file.display()),

@@ -42,7 +42,7 @@ impl Finish<'_> {
         let mut response = match outcome {
             Ok(response) => response,
             Err(failure) => {
-                let response = self.page(&failure).await;
+                let response = Box::pin(self.page(&failure)).await;
                 self.pending
                     .note(|outcome| outcome.cause = Some(failure.cause));
                 response

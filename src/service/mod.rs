@@ -190,7 +190,8 @@ impl Exchange<'_> {
                 user: decision.user.as_ref().map(|user| &*user.0),
                 pending: self.pending,
             };
-            match self.run(request, asked.content, site).await? {
+            // Boxed, as all that is rare or takes long: a request for a file moves its future about.
+            match Box::pin(self.run(request, asked.content, site)).await? {
                 cgi::Answer::Response(response) => return Ok(attend(response, self.origin)),
                 cgi::Answer::LocalRedirect(reference) => {
                     let Some(head) = redirected(&asked.head, &reference) else {
@@ -263,7 +264,7 @@ impl Exchange<'_> {
         let mut refusal = None;
         for _ in 0..ROUNDS {
             let decided = if let Some(site) = waits_in {
-                self.decide_elsewhere(site, head, cache).await?
+                Box::pin(self.decide_elsewhere(site, head, cache)).await?
             } else {
                 let question = question(connection, head, target);
                 let wait = Wait::Never;
@@ -283,7 +284,7 @@ impl Exchange<'_> {
                 Err(Undecided::Unverified(site, route, unverified)) => {
                     self.reach(site, Some(route), reached);
                     refusal = Some(unverified.refusal());
-                    self.unlock(unverified).await?;
+                    Box::pin(self.unlock(unverified)).await?;
                 }
             }
         }

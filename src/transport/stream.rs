@@ -199,7 +199,12 @@ impl Stream {
             match self.socket.try_io(Interest::READABLE, receive) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
+                outcome => {
+                    if buffer.remaining() > 0 {
+                        self.socket.has_given_all();
+                    }
+                    return Poll::Ready(outcome);
+                }
             }
         }
     }
@@ -423,6 +428,14 @@ impl Socket {
         let mut sockets = [PollFd::new(self, PollFlags::RDHUP)];
         let now = Timespec::default();
         poll(&mut sockets, Some(&now)).is_ok() && sockets[0].revents().intersects(gone)
+    }
+
+    /// A read that was not filled has taken all there was, so that the next one, which hyper tries at
+    /// once, need not ask the kernel: whatever comes now is told.
+    fn has_given_all(&self) {
+        let _ = self.try_io(Interest::READABLE, || {
+            io::Result::<()>::Err(io::ErrorKind::WouldBlock.into())
+        });
     }
 
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,19 +4,28 @@ use std::{
     hash::{Hash, Hasher},
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use http::HeaderValue;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::{
-    files::{cache::watch::Node, content::state},
+    files::{
+        cache::watch::Node,
+        content::state,
+        media_type::{MediaType, Types},
+    },
     fs::Metadata,
-    semantics::{coding::Coding, validator::EntityTag},
+    semantics::{
+        coding::Coding,
+        validator::{self, EntityTag},
+    },
 };
 
 /// One version of a small file, in memory.
@@ -30,6 +39,10 @@ pub struct Kept {
     pub tag: EntityTag,
     /// Its content.
     pub bytes: Bytes,
+    /// Its modification time in words, once that was told.
+    last_modified: OnceLock<HeaderValue>,
+    /// Its media type, and by which rules that is so.
+    media_type: ArcSwapOption<(Types, MediaType)>,
 }
 
 impl Kept {
@@ -41,7 +54,28 @@ impl Kept {
             metadata,
             tag,
             bytes,
+            last_modified: OnceLock::new(),
+            media_type: ArcSwapOption::empty(),
         })
+    }
+
+    /// The `Last-Modified` of this file, which says this time in all of its answers.
+    pub fn last_modified(&self, time: SystemTime) -> HeaderValue {
+        let value = self.last_modified.get_or_init(|| validator::date(time));
+        value.clone()
+    }
+
+    /// Its media type; `name` is the one that it was found by.
+    pub fn media_type(&self, types: &Types, name: &[u8]) -> MediaType {
+        if let Some(known) = &*self.media_type.load()
+            && known.0.are(types)
+        {
+            return known.1.clone();
+        }
+        let media_type = types.of(name);
+        let known = (types.clone(), media_type.clone());
+        self.media_type.store(Some(Arc::new(known)));
+        media_type
     }
 
     /// Whether this is the version that an open file has now.

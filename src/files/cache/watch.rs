@@ -2,7 +2,7 @@
 //!
 //! The kernel puts an event into the queue of an inotify instance before the system call returns
 //! that has changed something. So whoever looks at the queue before it answers from memory answers
-//! with what is there: [`Watch::refresh`] is that look, one `poll` for a whole request.
+//! with what is there: [`Watch::refresh`] is that look, one `epoll_wait` for a whole request.
 //!
 //! A directory is watched for its names, a file for its content: writes through another name of a
 //! file (a hard link) tell the file, not the directory that it was found in. Mounts are told by their
@@ -10,7 +10,7 @@
 //! are told only when the file is closed.
 
 use std::{
-    cell::OnceCell,
+    cell::RefCell,
     collections::HashMap,
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -21,7 +21,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{Timespec, epoll},
     fs::{
         Mode, OFlags,
         inotify::{self, CreateFlags, ReadFlags, WatchFlags},
@@ -51,6 +51,8 @@ const EVENTS: usize = 16_384;
 /// An inotify instance and what is watched by it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// What no other of the process has.
+    id: u64,
     queue: OwnedFd,
     /// Whether a thread has taken events out of the queue that it has not acted on yet.
     is_draining: AtomicBool,
@@ -106,7 +108,9 @@ pub(super) struct Node {
 impl Watch {
     /// An instance that watches nothing.
     pub fn start() -> Result<Self, Errno> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
             queue: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
             is_draining: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -120,29 +124,33 @@ impl Watch {
     /// Whatever happened before this call shows in [`Node::is_valid`] after it. Answers whether that
     /// could be found out.
     pub fn refresh(&self) -> bool {
-        MOUNTS.with(|mounts| match mounts.get(self) {
-            Some(mounts) => self.look(mounts),
-            None => false,
-        })
+        let look = |sources: &RefCell<Option<Sources>>| {
+            let mut sources = sources.borrow_mut();
+            if sources.as_ref().is_none_or(|known| known.of != self.id) {
+                *sources = Some(Sources::of(self)?);
+                // What has changed before, nobody has told to this thread.
+                self.begin_anew();
+            }
+            sources
+                .as_ref()
+                .map_or(Ok(()), |sources| self.look(sources))
+        };
+        SOURCES.with(look).is_ok()
     }
 
-    fn look(&self, mounts: &OwnedFd) -> bool {
-        let mut sources = [
-            PollFd::new(&self.queue, PollFlags::IN),
-            PollFd::new(mounts, PollFlags::PRI),
-        ];
-        if poll(&mut sources, Some(&Timespec::default())).is_err() {
-            return false;
-        }
-        if !sources[1].revents().is_empty() {
+    fn look(&self, sources: &Sources) -> Result<(), Errno> {
+        let mut ready = [MaybeUninit::uninit(); 2];
+        let (ready, _) = epoll::wait(&sources.epoll, &mut ready, Some(&Timespec::default()))?;
+        let is_ready = |source| ready.iter().any(|event| event.data.u64() == source);
+        if is_ready(MOUNTS) {
             self.begin_anew();
         }
-        if !sources[0].revents().is_empty() {
+        if is_ready(QUEUE) {
             self.drain();
         } else if self.is_draining.load(Ordering::Acquire) {
             drop(self.table());
         }
-        true
+        Ok(())
     }
 
     /// Forgets all that was looked at.
@@ -374,22 +382,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The table of mounts, which tells each descriptor of it once that it has changed.
-struct Mounts(OnceCell<OwnedFd>);
-
-thread_local! {
-    static MOUNTS: Mounts = const { Mounts(OnceCell::new()) };
+/// What a thread asks whether anything has happened. On nearly every look nothing has, and the list of an
+/// `epoll` that is asked then is just empty: `poll` would have the kernel go through both sources.
+#[derive(Debug)]
+struct Sources {
+    /// The watch whose queue is one of them.
+    of: u64,
+    epoll: OwnedFd,
+    /// The table of mounts, which tells each descriptor of it once that it has changed.
+    _mounts: OwnedFd,
 }
 
-impl Mounts {
-    fn get(&self, watch: &Watch) -> Option<&OwnedFd> {
-        if self.0.get().is_none() {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            let mounts = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty()).ok()?;
-            // What has changed before, nobody has told to this thread.
-            watch.begin_anew();
-            let _ = self.0.set(mounts);
-        }
-        self.0.get()
+/// The queue among the sources.
+const QUEUE: u64 = 0;
+
+/// The table of mounts among the sources.
+const MOUNTS: u64 = 1;
+
+thread_local! {
+    static SOURCES: RefCell<Option<Sources>> = const { RefCell::new(None) };
+}
+
+impl Sources {
+    fn of(watch: &Watch) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mounts = rustix::fs::open("/proc/self/mountinfo", flags, Mode::empty())?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64;
+        epoll::add(&epoll, &watch.queue, data(QUEUE), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &mounts, data(MOUNTS), epoll::EventFlags::PRI)?;
+        Ok(Self {
+            of: watch.id,
+            epoll,
+            _mounts: mounts,
+        })
     }
 }

@@ -138,7 +138,7 @@ fn entries(
             media_type: if is_directory {
                 String::new()
             } else {
-                essence(&options.types.of(name))
+                essence(&options.types.of(name).value)
             },
             size: metadata.size,
             modified: metadata.modified.0,
