@@ -286,8 +286,9 @@ impl Ending<'_> {
 
     /// Ends the connection.
     async fn close(&self) {
-        let _ = self.socket.shutdown();
+        // Where nothing is to be read any more, the end of the socket itself says so.
         if self.state.said_close.get() || self.state.unread_content.get() {
+            let _ = self.socket.shutdown();
             self.linger().await;
         }
     }

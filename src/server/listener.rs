@@ -1,18 +1,16 @@
 //! Listening sockets: taken over from systemd or bound, and accepted from by every worker.
 
 use std::{
+    future::poll_fn,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::net::UnixListener as StdUnixListener,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,22 +18,23 @@ use rustix::{
     fs::{FileType, Stat},
     io::Errno,
     net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, listen,
+        socket_with,
         sockopt::{
-            set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, socket_domain,
-            socket_reuseport,
+            set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
+            socket_domain, socket_reuseport,
         },
     },
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
 
 use crate::{
     records::{message_id, seldom::Seldom},
     semantics::failure::is_exhausted,
-    sys::syn_filter,
+    sys::{nonblocking::Nonblocking, syn_filter},
     systemd::store::{self, Store},
-    transport::{Address, Listen, Local, Remote, stream::Socket},
+    transport::{Address, Listen, Local, Remote},
 };
 
 /// How many connections may wait to be accepted; the kernel cuts it at its own limit.
@@ -122,6 +121,11 @@ impl Listener {
             let _ = syn_filter::detach(&socket);
         }
         rustix::io::ioctl_fionbio(&socket, true)?;
+        if matches!(address, Listen::Tcp(_)) {
+            // An answer that is handed over is complete: waiting for more of it would only delay it.
+            // Connections have it from the socket that they were accepted from.
+            set_tcp_nodelay(&socket, true)?;
+        }
         Ok(Self {
             listen: Arc::new(address.clone()),
             bound: bound(socket.as_fd())?,
@@ -217,17 +221,22 @@ impl Listener {
 
     /// A handle of the same socket for one worker's runtime.
     pub fn acceptor(self: &Arc<Self>) -> io::Result<Acceptor> {
-        let socket = self.socket.try_clone()?;
-        let socket = match &*self.listen {
-            Listen::Tcp(_) => Accepting::Tcp(TcpListener::from_std(socket.into())?),
-            Listen::Unix(_) => {
-                Accepting::Unix(UnixListener::from_std(StdUnixListener::from(socket))?)
-            }
-        };
         Ok(Acceptor {
-            socket,
+            socket: Nonblocking::new(self.socket.try_clone()?),
             listener: Arc::clone(self),
         })
+    }
+
+    /// Our end of a connection that was accepted here. Only where the address does not tell it the
+    /// kernel is asked: on every address, and where a socket unit may have made the socket transparent.
+    fn local(&self, socket: &OwnedFd) -> io::Result<Local<Address>> {
+        Ok(Local(match self.bound {
+            Listen::Unix(_) => Address::Unix,
+            Listen::Tcp(bound) if !self.is_passed && !bound.ip().is_unspecified() => {
+                Address::Tcp(bound)
+            }
+            Listen::Tcp(_) => Address::Tcp(rustix::net::getsockname(socket)?.try_into()?),
+        }))
     }
 }
 
@@ -366,18 +375,12 @@ pub fn bound(socket: BorrowedFd<'_>) -> io::Result<Listen> {
 /// A listening socket in one worker's runtime.
 #[derive(Debug)]
 pub struct Acceptor {
-    socket: Accepting,
+    socket: Nonblocking,
     listener: Arc<Listener>,
 }
 
-#[derive(Debug)]
-enum Accepting {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 /// A connection with its two ends.
-pub type Accepted = (Rc<Socket>, Local<Address>, Remote<Address>);
+pub type Accepted = (OwnedFd, Local<Address>, Remote<Address>);
 
 impl Acceptor {
     /// Whether another process comes to have the socket.
@@ -395,14 +398,7 @@ impl Acceptor {
     pub async fn accept(&self) -> Accepted {
         let mut is_first = true;
         loop {
-            let accepted = match &self.socket {
-                Accepting::Tcp(listener) => listener.accept().await.and_then(tcp_connection),
-                Accepting::Unix(listener) => listener
-                    .accept()
-                    .await
-                    .map(|(socket, _)| unix_connection(socket)),
-            };
-            match accepted {
+            match poll_fn(|context| self.poll_accept(context)).await {
                 Ok(accepted) => return accepted,
                 Err(error) if is_exhausted(&error) => {
                     if std::mem::take(&mut is_first) && EXHAUSTED.happened().is_some() {
@@ -425,29 +421,33 @@ impl Acceptor {
         }
     }
 
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            ready!(self.socket.poll_read_ready(context))?;
+            let accepted = self.socket.try_io(Interest::READABLE, || self.waiting());
+            if !matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(accepted);
+            }
+        }
+    }
+
+    /// A connection that waits to be accepted.
+    fn waiting(&self) -> io::Result<Accepted> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, remote) = acceptfrom_with(&self.socket, flags)?;
+        let local = self.listener.local(&socket)?;
+        let remote = match (local.0, remote) {
+            (Address::Tcp(_), Some(remote)) => Address::Tcp(remote.try_into()?),
+            _ => Address::Unix,
+        };
+        Ok((socket, local, Remote(remote)))
+    }
+
     /// Accepts what waits already, and closes the socket: who has connected is not reset. At most as
     /// many as can wait, for more may come all the time.
     pub fn close(self, mut welcome: impl FnMut(Accepted)) -> io::Result<()> {
-        let accept: Box<dyn Fn() -> io::Result<Accepted>> = match self.socket {
-            Accepting::Tcp(listener) => {
-                let listener = listener.into_std()?;
-                Box::new(move || {
-                    let (socket, remote) = listener.accept()?;
-                    socket.set_nonblocking(true)?;
-                    tcp_connection((TcpStream::from_std(socket)?, remote))
-                })
-            }
-            Accepting::Unix(listener) => {
-                let listener = listener.into_std()?;
-                Box::new(move || {
-                    let (socket, _) = listener.accept()?;
-                    socket.set_nonblocking(true)?;
-                    Ok(unix_connection(UnixStream::from_std(socket)?))
-                })
-            }
-        };
         for _ in 0..BACKLOG {
-            match accept() {
+            match self.waiting() {
                 Ok(accepted) => welcome(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_exhausted(&error) => return Err(error),
@@ -457,22 +457,6 @@ impl Acceptor {
         }
         Ok(())
     }
-}
-
-fn tcp_connection((socket, remote): (TcpStream, SocketAddr)) -> io::Result<Accepted> {
-    // An answer that is handed over is complete: waiting for more of it would only delay it.
-    socket.set_nodelay(true)?;
-    let local = Address::Tcp(socket.local_addr()?);
-    Ok((
-        Rc::new(Socket::Tcp(socket)),
-        Local(local),
-        Remote(Address::Tcp(remote)),
-    ))
-}
-
-fn unix_connection(socket: UnixStream) -> Accepted {
-    let unix = Address::Unix;
-    (Rc::new(Socket::Unix(socket)), Local(unix), Remote(unix))
 }
 
 impl AsFd for Listener {

@@ -32,7 +32,7 @@ use crate::{
         tally::Tally,
     },
     service::Service,
-    transport::{Connection, Listen},
+    transport::{Connection, Listen, stream::Socket},
 };
 
 /// Threads for look-ups and reads that would wait for a disk, per worker.
@@ -330,13 +330,14 @@ async fn refuse(acceptor: Acceptor, mut end: oneshot::Receiver<Removed>) {
         tokio::select! {
             biased;
             _ = &mut end => return,
-            (socket, ..) = acceptor.accept() => drop(socket.reset()),
+            (socket, ..) = acceptor.accept() => drop(Socket::new(socket).reset()),
         }
     }
 }
 
 /// Serves a connection in a task of its own.
 fn welcome(shared: &Rc<Shared>, listener: &Arc<Listen>, (socket, local, remote): Accepted) {
+    let socket = Rc::new(Socket::new(socket));
     let Some(open) = Open::enter(shared) else {
         return connection::shed(shared, socket, remote);
     };

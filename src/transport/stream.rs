@@ -9,7 +9,7 @@ use std::{
     cell::{Cell, OnceCell},
     future::poll_fn,
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -23,13 +23,10 @@ use rustix::{
     io::ioctl_fionread,
     net::{RecvFlags, recv, sockopt::set_socket_linger},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::{TcpStream, UnixStream},
-};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::{
-    sys::{file_slice::Described, receive::receive, unsent::unsent},
+    sys::{file_slice::Described, nonblocking::Nonblocking, receive::receive, unsent::unsent},
     transport::{
         framing::{Framing, RequestLine, Violation},
         progress::{Phase, Progress},
@@ -39,14 +36,9 @@ use crate::{
 /// How often a client is looked for that has sent more than was read.
 const NEXT_LOOK: Duration = Duration::from_millis(250);
 
-/// A connected socket.
+/// A connected stream socket.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix stream socket.
-    Unix(UnixStream),
-}
+pub struct Socket(Nonblocking);
 
 /// A connection's two directions.
 #[derive(Debug)]
@@ -193,18 +185,18 @@ impl Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let start = buffer.filled().len();
         loop {
             ready!(self.socket.poll_read_ready(context))?;
             let receive = || receive(self.socket.as_fd(), buffer);
             match self.socket.try_io(Interest::READABLE, receive) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => {
-                    if buffer.remaining() > 0 {
-                        self.socket.has_given_all();
-                    }
-                    return Poll::Ready(outcome);
+                Ok(()) if buffer.remaining() > 0 && buffer.filled().len() > start => {
+                    self.socket.0.is_emptied();
+                    return Poll::Ready(Ok(()));
                 }
+                outcome => return Poll::Ready(outcome),
             }
         }
     }
@@ -338,6 +330,11 @@ impl AsyncWrite for Stream {
 }
 
 impl Socket {
+    /// A connection over a descriptor that is in non-blocking mode.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(Nonblocking::new(fd))
+    }
+
     /// Ends our direction of the stream.
     pub fn shutdown(&self) -> io::Result<()> {
         match rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write) {
@@ -380,10 +377,10 @@ impl Socket {
     /// Reads and throws away what the client still sends, `most` bytes of it, until it ends.
     pub async fn discard(&self, most: usize) -> io::Result<()> {
         let mut left = most;
-        let mut buffer = [0; 4096];
         while left > 0 {
             poll_fn(|context| self.poll_read_ready(context)).await?;
-            let read = || Ok(rustix::io::read(self, &mut buffer)?);
+            // Not a part of the future, which lies in the task for as long as the connection lives.
+            let read = || Ok(rustix::io::read(self, &mut [0; 4096])?);
             match self.try_io(Interest::READABLE, read) {
                 Ok(0) => return Ok(()),
                 Ok(count) => left = left.saturating_sub(count),
@@ -430,26 +427,12 @@ impl Socket {
         poll(&mut sockets, Some(&now)).is_ok() && sockets[0].revents().intersects(gone)
     }
 
-    /// A read that was not filled has taken all there was, so that the next one, which hyper tries at
-    /// once, need not ask the kernel: whatever comes now is told.
-    fn has_given_all(&self) {
-        let _ = self.try_io(Interest::READABLE, || {
-            io::Result::<()>::Err(io::ErrorKind::WouldBlock.into())
-        });
-    }
-
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_read_ready(context),
-            Self::Unix(socket) => socket.poll_read_ready(context),
-        }
+        self.0.poll_read_ready(context)
     }
 
     fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_write_ready(context),
-            Self::Unix(socket) => socket.poll_write_ready(context),
-        }
+        self.0.poll_write_ready(context)
     }
 
     fn try_io<R>(
@@ -457,18 +440,12 @@ impl Socket {
         interest: Interest,
         operation: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
-        match self {
-            Self::Tcp(socket) => socket.try_io(interest, operation),
-            Self::Unix(socket) => socket.try_io(interest, operation),
-        }
+        self.0.try_io(interest, operation)
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
+        self.0.as_fd()
     }
 }
