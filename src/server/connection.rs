@@ -6,10 +6,11 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
+    os::fd::OwnedFd,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -20,8 +21,12 @@ use tokio::time::timeout;
 
 use crate::{
     records::{ConnectionRecord, Record, Request, message_id, seldom::Seldom},
-    server::{refusal, worker::Shared},
-    service::{self, Departed, Recorded},
+    server::{
+        idle::Idle,
+        refusal,
+        worker::{Open, Shared},
+    },
+    service::{self, Departed, Origin, Recorded},
     site::{Limits, Snapshot},
     transport::{
         Address, Connection, Remote,
@@ -38,7 +43,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a client that has not been told yet that the server stops may be silent before its
 /// connection is closed. A request that is on its way arrives within this, also one that was lost once
 /// and is sent again; and nobody who waits for a restart minds it.
-const LAST_CALL: Duration = Duration::from_secs(1);
+pub const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// How long a client sends nothing before its connection rests. Who asks for a page and what is on it,
+/// or measures, does not get there.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How much of what a client still sends is read at the end of a connection, in bytes.
 const REST: usize = 16 << 20;
@@ -57,10 +66,10 @@ enum End {
 }
 
 /// Turns a connection away that is over the limit.
-pub fn shed(worker: &Shared, socket: Rc<Socket>, remote: Remote<Address>) {
+pub fn shed(worker: &Shared, socket: Socket, remote: Remote<Address>) {
     // As much as the kernel takes at once: nobody waits for a client that is not served.
     let answer = refusal::answer(StatusCode::SERVICE_UNAVAILABLE);
-    let _ = rustix::io::write(&*socket, answer.as_bytes());
+    let _ = rustix::io::write(&socket, answer.as_bytes());
     let _ = socket.shutdown();
     let reason =
         "more connections than `connections` in [limits], or than there are descriptors for"
@@ -81,64 +90,189 @@ pub fn shed(worker: &Shared, socket: Rc<Socket>, remote: Remote<Address>) {
     }
 }
 
-/// Serves a connection until it ends, and writes down one that carried no request.
-pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<Socket>) {
-    let state = Rc::new(State::default());
+/// A client's connection, as it is between two requests.
+#[derive(Debug)]
+pub struct Seat {
+    /// What is known of it.
+    pub connection: Connection,
+    /// Its socket, in non-blocking mode.
+    pub socket: OwnedFd,
+    /// How many requests it has carried.
+    pub requests: u32,
+    /// Since when it is the client's turn to send one.
+    pub idle_since: Instant,
+    /// Its place among those that are open.
+    pub open: Open,
+}
+
+/// How far a connection has come.
+enum Stage {
+    /// Nothing is on its way, and the client may be silent until then.
+    Idle(Instant),
+    /// It ends.
+    Over(End),
+}
+
+/// Serves a connection until it ends or rests, and writes down one that carried no request.
+pub async fn serve(worker: Rc<Shared>, mut seat: Seat) {
+    let mut most = MOMENT;
+    while let Some((idle, until)) = converse(&worker, seat, most).await {
+        match Idle::rest(&worker, idle, until) {
+            Ok(()) => return,
+            // It stays as it is instead.
+            Err(idle) => seat = idle,
+        }
+        most = Duration::MAX;
+    }
+    Idle::expect_trim(&worker);
+}
+
+/// Serves a connection until it ends, or has been idle for `most`: then it may rest until its client's
+/// time is over.
+async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Seat, Instant)> {
     let limits = worker.current.snapshot().limits.clone();
-    let requests = Cell::new(0);
+    let requests = Cell::new(seat.requests);
     let in_force = Cell::new(patience(&limits));
-    let origin = service::Origin {
-        connection: Arc::clone(&connection),
-        socket: Rc::clone(&socket),
-        state: Rc::clone(&state),
+    let origin = Origin {
+        connection: Arc::new(seat.connection),
+        socket: Rc::new(Socket::new(seat.socket)),
+        state: Rc::new(State::default()),
     };
+    origin.state.progress.idle_since(seat.idle_since);
     let service = service_fn(|request| {
-        state.progress.answering();
+        origin.state.progress.answering();
         requests.set(requests.get() + 1);
-        let (worker, origin, number) = (Rc::clone(&worker), origin.clone(), requests.get());
+        let (worker, origin, number) = (Rc::clone(worker), origin.clone(), requests.get());
         let snapshot = worker.current.snapshot();
         in_force.set(patience(&snapshot.limits));
         async move { respond(&worker, snapshot, origin, number, request).await }
     });
-    let stream = TokioIo::new(Stream::new(Rc::clone(&socket), Rc::clone(&state)));
-    let mut http = builder(&limits).serve_connection(stream, service);
-    let mut deadline = Deadline::new(in_force.get());
+    let stream = Stream::new(Rc::clone(&origin.socket), Rc::clone(&origin.state));
+    let mut http = builder(&limits).serve_connection(TokioIo::new(stream), service);
+    let mut watch = Watch::new(worker, &origin, &in_force, most);
     let mut drain = pin!(worker.drain.notified());
-    let mut cut_off = CutOff(Some((&socket, &state)));
-    let end = poll_fn(|context| {
-        // hyper's graceful shutdown would close an idle connection at once, while a request may be on
-        // its way.
-        if state.last_call.get().is_none()
-            && (worker.draining.get() || drain.as_mut().poll(context).is_ready())
-        {
-            last_call(&state);
-        }
+    let mut cut_off = CutOff(Some(&origin));
+    let stage = poll_fn(|context| {
+        watch.hear_last_call();
         if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
-            return Poll::Ready(outcome.map_or_else(End::Broken, |()| End::Finished));
+            let end = outcome.map_or_else(End::Broken, |()| End::Finished);
+            return Poll::Ready(Stage::Over(end));
         }
-        deadline.patience = in_force.get();
-        if state.last_call.get().is_some() {
-            deadline.patience.idle = deadline.patience.idle.min(LAST_CALL);
+        if drain.as_mut().poll(context).is_ready() {
+            watch.hear_last_call();
         }
-        let overdue = deadline.poll(context, &state.progress, || socket.unsent());
-        overdue.map(End::Overdue)
+        watch.poll(context)
     });
-    let end = end.await;
+    let stage = stage.await;
     cut_off.0 = None;
-    if matches!(end, End::Overdue(Overdue::Response)) {
-        state.fault.set(Some(Fault::Stalled));
+    drop((cut_off, watch));
+    if matches!(stage, Stage::Over(End::Overdue(Overdue::Response))) {
+        origin.state.fault.set(Some(Fault::Stalled));
     }
+    // hyper gets the bytes of one head or content at a time: an idle connection has none in there.
     let stream = http.into_parts().io.into_inner();
-    let line = stream.request_line();
-    let ending = Ending {
-        socket: &socket,
-        line,
-        head_size: limits.request_head_size,
-        state: &state,
-        requests: requests.get(),
-    };
-    if let Some((status, reason)) = ending.conclude(end).await {
-        note(&worker, connection.remote, line.text(), status, reason);
+    match stage {
+        Stage::Over(end) => {
+            let ending = Ending {
+                origin: &origin,
+                line: stream.request_line(),
+                head_size: limits.request_head_size,
+                requests: requests.get(),
+            };
+            ending.come_to(worker, end).await;
+            None
+        }
+        Stage::Idle(until) => {
+            drop(stream);
+            Some((Seat::left(origin, requests.get(), seat.open)?, until))
+        }
+    }
+}
+
+impl Seat {
+    /// What is left of a connection that nothing is on its way over, and that nobody else holds.
+    fn left(origin: Origin, requests: u32, open: Open) -> Option<Self> {
+        Some(Self {
+            connection: Arc::unwrap_or_clone(origin.connection),
+            socket: Rc::into_inner(origin.socket)?.into_fd(),
+            requests,
+            idle_since: origin.state.progress.since(),
+            open,
+        })
+    }
+}
+
+/// Watches over the turns of a client.
+struct Watch<'c> {
+    worker: &'c Shared,
+    origin: &'c Origin,
+    /// How long they may take, by the configuration of the last request.
+    in_force: &'c Cell<Patience>,
+    /// How long the client may be idle before the connection may rest.
+    most: Duration,
+    deadline: Deadline,
+}
+
+impl<'c> Watch<'c> {
+    fn new(
+        worker: &'c Shared,
+        origin: &'c Origin,
+        in_force: &'c Cell<Patience>,
+        most: Duration,
+    ) -> Self {
+        Self {
+            worker,
+            origin,
+            in_force,
+            most,
+            deadline: Deadline::new(in_force.get()),
+        }
+    }
+
+    /// When the server stops, answers say `close` from then on, and a client that sends nothing is not
+    /// waited for for long. hyper's graceful shutdown would close an idle connection at once, while a
+    /// request may be on its way.
+    fn hear_last_call(&self) {
+        let state = &self.origin.state;
+        if let Some(since) = self.worker.draining.get()
+            && state.last_call.get().is_none()
+        {
+            state.last_call.set(Some(since + LAST_CALL));
+            state.progress.idle_since(Instant::now());
+        }
+    }
+
+    /// Ready when the client was too slow, or idle for long enough.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Stage> {
+        let Origin { socket, state, .. } = self.origin;
+        let mut patience = self.in_force.get();
+        if state.last_call.get().is_some() {
+            patience.idle = patience.idle.min(LAST_CALL);
+        }
+        self.deadline.patience = patience;
+        self.deadline.patience.idle = patience.idle.min(self.most);
+        let unsent = || socket.unsent();
+        let overdue = ready!(self.deadline.poll(context, &state.progress, unsent));
+        Poll::Ready(match state.progress.deadline(&patience) {
+            Some((until, Overdue::Idle)) if until > Instant::now() => Stage::Idle(until),
+            _ => Stage::Over(End::Overdue(overdue)),
+        })
+    }
+}
+
+/// Ends a connection that rests and whose client was silent for too long.
+pub fn dismiss(worker: &Shared, seat: &Seat) {
+    if seat.requests == 0 {
+        let reason = silence(worker.draining.get()).to_owned();
+        note(worker, seat.connection.remote, b"", None, reason);
+    }
+}
+
+/// Why a client that sends nothing is not waited for any longer.
+fn silence(last_call: Option<Instant>) -> &'static str {
+    match last_call {
+        Some(_) => "no request came before the server stopped",
+        None => "no request came within `idle-timeout`",
     }
 }
 
@@ -146,7 +280,7 @@ pub async fn serve(worker: Rc<Shared>, connection: Arc<Connection>, socket: Rc<S
 async fn respond(
     worker: &Shared,
     snapshot: Arc<Snapshot>,
-    origin: service::Origin,
+    origin: Origin,
     number: u32,
     request: http::Request<Incoming>,
 ) -> Result<Response<Recorded>, Departed> {
@@ -156,19 +290,13 @@ async fn respond(
     Ok(answer)
 }
 
-/// From now on answers say `close`, and a client that sends nothing is not waited for for long.
-fn last_call(state: &State) {
-    state.last_call.set(Some(Instant::now() + LAST_CALL));
-    state.progress.idle_anew();
-}
-
 /// Has a connection that is dropped before its end not look as if its answer were complete: the
 /// server has stopped, or has panicked.
-struct CutOff<'c>(Option<(&'c Socket, &'c State)>);
+struct CutOff<'c>(Option<&'c Origin>);
 
 impl Drop for CutOff<'_> {
     fn drop(&mut self) {
-        if let Some((socket, state)) = self.0
+        if let Some(Origin { socket, state, .. }) = self.0
             && matches!(state.progress.phase(), Phase::Answering | Phase::Answered)
         {
             state.fault.set(Some(Fault::Stopped));
@@ -222,16 +350,23 @@ fn patience(limits: &Limits) -> Patience {
 
 /// What is left to do when hyper is done with a connection.
 struct Ending<'c> {
-    socket: &'c Socket,
+    origin: &'c Origin,
     /// The line that came last.
     line: &'c RequestLine,
     /// Bytes that a head may have.
     head_size: usize,
-    state: &'c State,
     requests: u32,
 }
 
 impl Ending<'_> {
+    /// Ends the connection, and writes down one that carried no request, or ended with what is none.
+    async fn come_to(&self, worker: &Shared, end: End) {
+        if let Some((status, reason)) = self.conclude(end).await {
+            let remote = self.origin.connection.remote;
+            note(worker, remote, self.line.text(), status, reason);
+        }
+    }
+
     /// Answers what was no request and closes; returns the status and the reason to write down.
     async fn conclude(&self, end: End) -> Option<(Option<StatusCode>, String)> {
         match end {
@@ -247,22 +382,19 @@ impl Ending<'_> {
                 Some((Some(status), reason.to_owned()))
             }
             End::Overdue(Overdue::Idle) => {
-                let _ = self.socket.shutdown();
-                let reason = match self.state.last_call.get() {
-                    Some(_) => "no request came before the server stopped",
-                    None => "no request came within `idle-timeout`",
-                };
+                let _ = self.origin.socket.shutdown();
+                let reason = silence(self.origin.state.last_call.get());
                 (self.requests == 0).then(|| (None, reason.to_owned()))
             }
             // The access record of the request tells it. Nothing of what the client did not take is
             // kept for it, and no end of the connection passes for the end of the content.
             End::Overdue(Overdue::Response) => {
-                let _ = self.socket.reset();
+                let _ = self.origin.socket.reset();
                 None
             }
             End::Broken(error) => {
-                let violation = self.state.violation.get();
-                if let Some(held_back) = self.state.refusal.get() {
+                let violation = self.origin.state.violation.get();
+                if let Some(held_back) = self.origin.state.refusal.get() {
                     let (line, most) = (self.line, self.head_size);
                     let (status, reason) =
                         refusal::refusal(&error, held_back, violation, line, most);
@@ -287,8 +419,8 @@ impl Ending<'_> {
     /// Ends the connection.
     async fn close(&self) {
         // Where nothing is to be read any more, the end of the socket itself says so.
-        if self.state.said_close.get() || self.state.unread_content.get() {
-            let _ = self.socket.shutdown();
+        if self.origin.state.said_close.get() || self.origin.state.unread_content.get() {
+            let _ = self.origin.socket.shutdown();
             self.linger().await;
         }
     }
@@ -296,27 +428,27 @@ impl Ending<'_> {
     /// Ends the connection in the middle of an answer, or of a request: what was sent of it arrives,
     /// and does not look complete.
     async fn break_off(&self) {
-        if self.state.is_cut_off.get() {
-            let _ = timeout(FAREWELL, self.socket.taken()).await;
-            let _ = self.socket.reset();
+        if self.origin.state.is_cut_off.get() {
+            let _ = timeout(FAREWELL, self.origin.socket.taken()).await;
+            let _ = self.origin.socket.reset();
             return;
         }
-        let _ = self.socket.shutdown();
+        let _ = self.origin.socket.shutdown();
         self.linger().await;
     }
 
     /// A close while the client still sends would make the kernel send a reset, and the client lose
     /// its answer: what it sends is read for a moment.
     async fn linger(&self) {
-        let _ = timeout(FAREWELL, self.socket.discard(REST)).await;
+        let _ = timeout(FAREWELL, self.origin.socket.discard(REST)).await;
     }
 
     /// Sends the page for what is no request, and ends the connection.
     async fn refuse(&self, status: StatusCode) {
         let answer = refusal::answer(status);
-        let sent = timeout(FAREWELL, self.socket.write_all(answer.as_bytes())).await;
+        let sent = timeout(FAREWELL, self.origin.socket.write_all(answer.as_bytes())).await;
         if matches!(sent, Ok(Ok(()))) {
-            let _ = self.socket.shutdown();
+            let _ = self.origin.socket.shutdown();
             self.linger().await;
         }
     }

@@ -8,6 +8,7 @@ pub mod current;
 mod descriptors;
 pub mod error;
 pub mod event;
+mod idle;
 pub mod launcher;
 pub mod listener;
 mod listeners;

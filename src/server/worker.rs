@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::Sender,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -24,10 +24,11 @@ use tokio::{
 
 use crate::{
     server::{
-        connection,
+        connection::{self, Seat},
         current::Current,
         error::StartError,
         event::Event,
+        idle::Idle,
         listener::{Accepted, Acceptor, Listener, Purpose},
         tally::Tally,
     },
@@ -119,8 +120,10 @@ pub struct Shared {
     pub service: Service,
     /// Tells every connection that the server drains.
     pub drain: Notify,
-    /// Whether it does.
-    pub draining: Cell<bool>,
+    /// Since when it does.
+    pub draining: Cell<Option<Instant>>,
+    /// Connections that rest.
+    pub idle: Idle,
     /// What all workers count.
     pub counters: Arc<Counters>,
     /// What this one counts.
@@ -146,15 +149,17 @@ impl Worker {
                 let _ended = Ended { number, events };
                 // What the cache asks on each thread is opened while there are descriptors.
                 let _ = service.cache.current();
-                let shared = Shared {
+                let shared = |idle| Shared {
                     current,
                     service,
                     drain: Notify::new(),
-                    draining: Cell::new(false),
+                    draining: Cell::new(None),
+                    idle,
                     counters,
                     tally: own,
                 };
-                if let Err(error) = run(Rc::new(shared), receiver) {
+                let ran = Idle::new().and_then(|idle| run(Rc::new(shared(idle)), receiver));
+                if let Err(error) = ran {
                     tracing::error!("a worker cannot run: {error}");
                 }
             })
@@ -237,7 +242,7 @@ async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
                 is_retiring = true;
             }
             Some(Command::Drain(grace)) => {
-                shared.draining.set(true);
+                shared.draining.set(Some(Instant::now()));
                 shared.drain.notify_waiters();
                 drop(accepting);
                 tokio::select! {
@@ -337,25 +342,28 @@ async fn refuse(acceptor: Acceptor, mut end: oneshot::Receiver<Removed>) {
 
 /// Serves a connection in a task of its own.
 fn welcome(shared: &Rc<Shared>, listener: &Arc<Listen>, (socket, local, remote): Accepted) {
-    let socket = Rc::new(Socket::new(socket));
     let Some(open) = Open::enter(shared) else {
-        return connection::shed(shared, socket, remote);
+        return connection::shed(shared, Socket::new(socket), remote);
     };
-    let connection = Arc::new(Connection {
-        id: shared.counters.accepted.fetch_add(1, Ordering::Relaxed) + 1,
-        listener: Arc::clone(listener),
-        local,
-        remote,
-    });
-    let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
-        connection::serve(shared, connection, socket).await;
-        drop(open);
-    });
+    let id = shared.counters.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+    let seat = Seat {
+        connection: Connection {
+            id,
+            listener: Arc::clone(listener),
+            local,
+            remote,
+        },
+        socket,
+        requests: 0,
+        idle_since: Instant::now(),
+        open,
+    };
+    tokio::task::spawn_local(connection::serve(Rc::clone(shared), seat));
 }
 
 /// An open connection in the count, also when its task panics.
-struct Open(Arc<Counters>);
+#[derive(Debug)]
+pub struct Open(Arc<Counters>);
 
 impl Open {
     fn enter(shared: &Rc<Shared>) -> Option<Self> {

@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod exec_filter;
 pub mod file_slice;
 pub mod fork;
+pub mod heap;
 pub mod nonblocking;
 pub mod receive;
 pub mod seqpacket;

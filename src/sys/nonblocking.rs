@@ -40,6 +40,12 @@ impl Nonblocking {
         }
     }
 
+    /// The descriptor, which the runtime knows no more of.
+    pub fn into_fd(self) -> OwnedFd {
+        drop(self.registered);
+        self.fd
+    }
+
     /// Ready when it is worth trying to read.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(registered) = self.registered(&self.read_waits)? else {

@@ -86,7 +86,7 @@ impl Address {
 }
 
 /// What is known of a connection before its first byte.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Connection {
     /// Unique in the life of the process.
     pub id: u64,

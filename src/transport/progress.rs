@@ -83,10 +83,15 @@ impl Progress {
         self.phase.get()
     }
 
-    /// A client whose turn it is to send a request has all its time again.
-    pub fn idle_anew(&self) {
+    /// Since when it is whose turn it is, but for ours.
+    pub fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// A client whose turn it is to send a request has all its time from then on.
+    pub fn idle_since(&self, since: Instant) {
         if self.phase.get() == Phase::Idle {
-            self.since.set(Instant::now());
+            self.since.set(since);
         }
     }
 

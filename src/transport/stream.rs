@@ -335,6 +335,11 @@ impl Socket {
         Self(Nonblocking::new(fd))
     }
 
+    /// The descriptor, for another time.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0.into_fd()
+    }
+
     /// Ends our direction of the stream.
     pub fn shutdown(&self) -> io::Result<()> {
         match rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write) {

@@ -28,6 +28,8 @@ mod explain;
 mod files;
 /// Where one request ends and the next begins.
 mod framing;
+/// Connections over which nobody asks for anything.
+mod idle;
 /// The process that starts scripts.
 mod launcher;
 /// Limits of heads, content, connections and descriptors.
