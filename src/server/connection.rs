@@ -145,7 +145,8 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
         let (worker, origin, number) = (Rc::clone(worker), origin.clone(), requests.get());
         let snapshot = worker.current.snapshot();
         in_force.set(patience(&snapshot.limits));
-        async move { respond(&worker, snapshot, origin, number, request).await }
+        // Boxed: a place of its own in each connection would be out of the processor's cache.
+        Box::pin(async move { respond(&worker, snapshot, origin, number, request).await })
     });
     let stream = Stream::new(Rc::clone(&origin.socket), Rc::clone(&origin.state));
     let mut http = builder(&limits).serve_connection(TokioIo::new(stream), service);
