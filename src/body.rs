@@ -9,7 +9,7 @@
 //! What is written into a file without truncating it still shows in bytes that lie in a socket's
 //! buffer, since `sendfile` does not copy them. So a file that somebody is writing to is copied. What
 //! is left is a file that rested, and is overwritten in place for the first time while the end of it
-//! is on its way.
+//! is on its way. Nothing of this is needed for a copy, to which nobody writes.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +26,13 @@ use http::{HeaderValue, Method, Response, header};
 use http_body::{Frame, SizeHint};
 use rustix::io::Errno;
 
-use crate::{fs::Version, sys::file_slice::FileSlice};
+use crate::{
+    fs::Version,
+    sys::{
+        file_slice::{FileSlice, Holder},
+        kernel_copy::KernelCopy,
+    },
+};
 
 /// Why content of a file breaks off.
 pub const CHANGED: &str = "the file was changed while it was sent";
@@ -51,7 +57,7 @@ pub enum Body {
     /// Bytes in memory.
     Bytes(Bytes),
     /// Part of a regular file.
-    File(FileContent),
+    File(Box<FileContent>),
     /// Bytes as they come.
     Stream(Stream),
 }
@@ -59,8 +65,9 @@ pub enum Body {
 /// Bytes of one version of an open regular file, and what stands between them.
 #[derive(Debug)]
 pub struct FileContent {
-    file: Arc<OwnedFd>,
-    version: Version,
+    holder: Holder,
+    /// Absent where it never has another.
+    version: Option<Version>,
     pieces: VecDeque<Piece>,
     way: Way,
     has_begun: bool,
@@ -183,10 +190,21 @@ impl FileContent {
             pieces.push_back(Piece::File(end - HELD_BACK..end));
         }
         Self {
-            file,
-            version,
+            holder: Holder::File(file),
+            version: Some(version),
             pieces,
             way,
+            has_begun: false,
+        }
+    }
+
+    /// These pieces of a copy.
+    pub fn copied(copy: Arc<KernelCopy>, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        Self {
+            holder: Holder::Copy(copy),
+            version: None,
+            pieces: pieces.into_iter().collect(),
+            way: Way::Sendfile,
             has_begun: false,
         }
     }
@@ -198,18 +216,16 @@ impl FileContent {
     /// The next frame, for which the file is still what it was. Bytes are read before that is looked
     /// at, so that they are of that version.
     fn next(&mut self) -> Option<io::Result<Chunk>> {
-        let is_last = self.pieces.len() == 1;
-        let way = if is_last { Way::Copied } else { self.way };
+        let is_held_back = self.version.is_some() && self.pieces.len() == 1;
+        let way = if is_held_back { Way::Copied } else { self.way };
         let chunk = match (self.pieces.front_mut()?, way) {
             (Piece::Memory(bytes), _) => Ok(Chunk::Bytes(std::mem::take(bytes))),
             (Piece::File(range), Way::Sendfile) => {
                 let frame = take_front(range, FILE_FRAME);
-                let length = frame.end - frame.start;
-                let slice = FileSlice::new(Arc::clone(&self.file), frame.start, length);
-                Ok(Chunk::File(slice))
+                Ok(Chunk::File(FileSlice::new(self.holder.clone(), frame)))
             }
             (Piece::File(range), Way::Copied) => {
-                read(&self.file, take_front(range, COPIED_FRAME)).map(Chunk::Bytes)
+                read(&self.holder, take_front(range, COPIED_FRAME)).map(Chunk::Bytes)
             }
         };
         if self.pieces.front().is_some_and(|piece| piece.length() == 0) {
@@ -217,7 +233,10 @@ impl FileContent {
         }
         let has_begun = std::mem::replace(&mut self.has_begun, true);
         let must_look = has_begun || way == Way::Copied;
-        if must_look && !self.version.is_of(&self.file) {
+        if must_look
+            && let Some(version) = self.version
+            && !version.is_of(&self.holder)
+        {
             self.pieces.clear();
             return Some(Err(io::Error::other(CHANGED)));
         }

@@ -139,9 +139,9 @@ impl<'c> Representation<'c> {
         let body = match self.coded {
             _ if method == Method::HEAD => Body::Empty,
             Coded::Made(coding) => Box::pin(self.made(coding)).await?,
-            Coded::Identity | Coded::Stored(_) => match self.content.whole() {
-                Whole::Memory(bytes, _) => Body::Bytes(bytes.clone()),
-                Whole::File(..) => self.pieces(vec![Piece::File(0..size)]).await?,
+            Coded::Identity | Coded::Stored(_) => match self.content.bytes() {
+                Some(bytes) => Body::Bytes(bytes.clone()),
+                None => self.pieces(vec![Piece::File(0..size)]).await?,
             },
         };
         let mut response = self.described(StatusCode::OK, body);
@@ -160,15 +160,13 @@ impl<'c> Representation<'c> {
 
     async fn made(&self, coding: Coding) -> Result<Body, ReadError> {
         let failed = |error| Failure::system("compressing a file", &error);
-        match self.content.whole() {
-            Whole::Memory(bytes, kept) => {
-                let cache = self.asked.cache.zip(kept);
-                if let Some(coded) = cache.and_then(|(cache, kept)| cache.coded(kept, coding)) {
-                    return Ok(Body::Bytes(coded));
-                }
-                let coded = compress::whole(bytes.clone(), coding)
-                    .await
-                    .map_err(failed)?;
+        let cache = self.asked.cache.zip(self.content.in_cache());
+        if let Some(coded) = cache.and_then(|(cache, kept)| cache.coded(kept, coding)) {
+            return Ok(Body::Bytes(coded));
+        }
+        match self.content.whole()? {
+            Whole::Memory(bytes) => {
+                let coded = compress::whole(bytes, coding).await.map_err(failed)?;
                 if let Some((cache, kept)) = cache {
                     cache.keep_coded(kept, coding, coded.clone());
                 }
@@ -206,10 +204,8 @@ impl<'c> Representation<'c> {
         let fields = response.headers_mut();
         fields.insert(header::ETAG, self.validators.tag.0.clone());
         if let Some(time) = self.validators.last_modified {
-            let value = match self.content.whole() {
-                Whole::Memory(_, Some(kept)) => kept.last_modified(time),
-                _ => validator::date(time),
-            };
+            let kept = self.content.in_cache();
+            let value = kept.map_or_else(|| validator::date(time), |kept| kept.last_modified(time));
             fields.insert(header::LAST_MODIFIED, value);
         }
         response

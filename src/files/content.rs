@@ -19,18 +19,23 @@ use crate::{
     body::{Body, FileContent, Piece, Way},
     files::{
         Source,
-        cache::{Kept, Vacancy},
+        cache::{Kept, Stored, Vacancy},
     },
     fs::{Metadata, OpenError, Version, Wait},
     semantics::{
         failure::{Cause, Failure},
         validator::{EntityTag, FileState, SETTLED, Validators},
     },
+    sys::kernel_copy::KernelCopy,
 };
 
 /// Files up to this size, and parts of larger ones, are read and sent from memory, in one write with
 /// the head; what is longer by `sendfile`.
 pub(super) const IN_MEMORY: u64 = 64 * 1024;
+
+/// Files up to this size are copied, for as long as the cache keeps them (`sys::kernel_copy`): nothing
+/// is opened, looked at and held back for them. With larger ones that saves little.
+pub(super) const COPIED: u64 = 1 << 20;
 
 /// How long nobody must have written to a file for it to be sent from the kernel's memory.
 const RESTING: Duration = Duration::from_secs(2);
@@ -56,6 +61,8 @@ pub(super) struct Content {
 enum Place {
     /// Here, all of it, and perhaps in the cache.
     Memory(Bytes, Option<Arc<Kept>>),
+    /// In a copy, which the cache has.
+    Copy(Arc<KernelCopy>, Arc<Kept>),
     /// In a file, as long as it has this version.
     File {
         file: Arc<OwnedFd>,
@@ -67,8 +74,8 @@ enum Place {
 
 /// All of a file's content.
 pub(super) enum Whole<'c> {
-    /// In memory, and perhaps in the cache.
-    Memory(&'c Bytes, Option<&'c Kept>),
+    /// In memory.
+    Memory(Bytes),
     /// In the open file, to be read piece by piece.
     File(&'c Arc<OwnedFd>, Version),
 }
@@ -105,10 +112,14 @@ impl Content {
         metadata: Metadata,
         vacancy: Option<Box<Vacancy>>,
     ) -> Result<Self, Failure> {
-        if metadata.size > IN_MEMORY {
-            return Self::described(file, metadata).await;
+        if metadata.size <= IN_MEMORY {
+            return Self::in_memory(file, metadata, vacancy).await;
         }
-        Self::in_memory(file, metadata, vacancy).await
+        let content = Self::described(file, metadata).await?;
+        match vacancy {
+            Some(vacancy) => Ok(content.copied(vacancy).await),
+            None => Ok(content),
+        }
     }
 
     /// Content that is kept in memory.
@@ -116,9 +127,12 @@ impl Content {
         let now = SystemTime::now();
         let validators = Validators::new(kept.tag.clone(), kept.metadata.modified, now);
         Self {
-            size: kept.bytes.len() as u64,
+            size: kept.content.length(),
             validators,
-            bytes: Place::Memory(kept.bytes.clone(), Some(kept)),
+            bytes: match &kept.content {
+                Stored::Bytes(bytes) => Place::Memory(bytes.clone(), Some(kept)),
+                Stored::Copy(copy) => Place::Copy(Arc::clone(copy), kept),
+            },
         }
     }
 
@@ -165,6 +179,31 @@ impl Content {
         })
     }
 
+    /// The same from a copy, if one can be had of this version. Of a file that somebody writes to none
+    /// is made.
+    async fn copied(self, vacancy: Box<Vacancy>) -> Self {
+        let Place::File { file, version, way } = &self.bytes else {
+            return self;
+        };
+        if *way != Way::Sendfile {
+            return self;
+        }
+        let (original, size) = (Arc::clone(file), self.size);
+        let copying = tokio::task::spawn_blocking(move || KernelCopy::of(&*original, size));
+        let Ok(Ok(copy)) = copying.await else {
+            return self;
+        };
+        let now = SystemTime::now();
+        let kept = match look(file) {
+            Ok(after) if after.version().is_same(version) => {
+                let content = Stored::Copy(Arc::new(copy));
+                vacancy.keep(after, (self.validators.tag.clone(), content), now)
+            }
+            _ => None,
+        };
+        kept.map_or(self, Self::kept)
+    }
+
     /// The content of a small file: what was read while the file stayed the same. Where its state may
     /// not tell that, it is what was read twice alike.
     async fn in_memory(
@@ -188,7 +227,7 @@ impl Content {
             match bytes {
                 Some(bytes) if is_same => {
                     let tag = EntityTag::of_content(&bytes);
-                    let content = (tag.clone(), bytes.clone());
+                    let content = (tag.clone(), Stored::Bytes(bytes.clone()));
                     let kept = vacancy.and_then(|vacancy| vacancy.keep(after, content, now));
                     return Ok(Self {
                         size: after.size,
@@ -206,12 +245,30 @@ impl Content {
         Err(changing())
     }
 
-    /// All of it.
-    pub fn whole(&self) -> Whole<'_> {
+    /// What the cache has of it.
+    pub fn in_cache(&self) -> Option<&Kept> {
         match &self.bytes {
-            Place::Memory(bytes, kept) => Whole::Memory(bytes, kept.as_deref()),
-            Place::File { file, version, .. } => Whole::File(file, *version),
+            Place::Memory(_, kept) => kept.as_deref(),
+            Place::Copy(_, kept) => Some(kept),
+            Place::File { .. } => None,
         }
+    }
+
+    /// All of it, where it is in memory of ours.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match &self.bytes {
+            Place::Memory(bytes, _) => Some(bytes),
+            Place::Copy(..) | Place::File { .. } => None,
+        }
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> Result<Whole<'_>, Failure> {
+        Ok(match &self.bytes {
+            Place::Memory(bytes, _) => Whole::Memory(bytes.clone()),
+            Place::Copy(copy, _) => Whole::Memory(read_copy(copy, 0..copy.length())?),
+            Place::File { file, version, .. } => Whole::File(file, *version),
+        })
     }
 
     /// These bytes of it, in memory; they must be few.
@@ -219,6 +276,7 @@ impl Content {
         let position = |at| usize::try_from(at).unwrap_or(usize::MAX);
         match &self.bytes {
             Place::Memory(bytes, _) => Ok(bytes.slice(position(range.start)..position(range.end))),
+            Place::Copy(copy, _) => Ok(read_copy(copy, range)?),
             Place::File { file, version, .. } => {
                 let bytes = Box::pin(read_at(file, range)).await?;
                 let is_same = version.is_of(file);
@@ -233,11 +291,17 @@ impl Content {
             Piece::File(range) => range.end - range.start,
             Piece::Memory(_) => 0,
         });
-        if let Place::File { file, version, way } = &self.bytes
-            && of_file.sum::<u64>() > IN_MEMORY
-        {
-            let content = FileContent::new(Arc::clone(file), *version, pieces, *way);
-            return Ok(Body::File(content));
+        let is_long = of_file.sum::<u64>() > IN_MEMORY;
+        match &self.bytes {
+            Place::File { file, version, way } if is_long => {
+                let content = FileContent::new(Arc::clone(file), *version, pieces, *way);
+                return Ok(Body::File(Box::new(content)));
+            }
+            Place::Copy(copy, _) if is_long => {
+                let content = FileContent::copied(Arc::clone(copy), pieces);
+                return Ok(Body::File(Box::new(content)));
+            }
+            _ => {}
         }
         if let [Piece::File(range)] = &pieces[..] {
             return self.read(range.clone()).await.map(Body::Bytes);
@@ -333,6 +397,14 @@ fn read(file: &OwnedFd, range: &Range<u64>, wait: Wait) -> Result<Option<Bytes>,
         }
     }
     Ok(Some(bytes.into()))
+}
+
+/// Reads a range of a copy, which is in memory.
+fn read_copy(copy: &KernelCopy, range: Range<u64>) -> Result<Bytes, Failure> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+    copy.read(&mut bytes, range.start)
+        .map_err(|error| Failure::system("reading a copy of a file", &error))?;
+    Ok(bytes.into())
 }
 
 /// The metadata that an open file has now.

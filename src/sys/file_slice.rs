@@ -8,9 +8,12 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{Arc, LazyLock},
 };
+
+use crate::sys::kernel_copy::KernelCopy;
 
 /// Magic number, descriptor, offset and length, each as native bytes.
 const DESCRIPTION: usize = 16 + 4 + 8 + 8;
@@ -28,11 +31,29 @@ static MAGIC: LazyLock<[u8; 16]> = LazyLock::new(|| {
     magic
 });
 
+/// Where the bytes are.
+#[derive(Debug, Clone)]
+pub enum Holder {
+    /// In a file.
+    File(Arc<OwnedFd>),
+    /// In a copy, which never changes.
+    Copy(Arc<KernelCopy>),
+}
+
+impl AsFd for Holder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::File(file) => file.as_fd(),
+            Self::Copy(copy) => copy.as_fd(),
+        }
+    }
+}
+
 /// Part of an open file, as memory that describes it.
 #[derive(Debug)]
 pub struct FileSlice {
-    // Keeps the descriptor open for as long as the description can be read.
-    _file: Arc<OwnedFd>,
+    // Keeps the descriptor open, and the copy, for as long as the description can be read.
+    _holder: Holder,
     description: [u8; DESCRIPTION],
     offset: u64,
     length: u64,
@@ -47,16 +68,20 @@ pub struct Described<'m> {
 }
 
 impl FileSlice {
-    /// `length` bytes of `file` from `offset`.
-    pub fn new(file: Arc<OwnedFd>, offset: u64, length: u64) -> Self {
+    /// A range of what is held. Nothing beyond the end of a copy is ever part of it.
+    pub fn new(holder: Holder, range: Range<u64>) -> Self {
         let mut description = [0; DESCRIPTION];
         description[..16].copy_from_slice(&*MAGIC);
-        description[16..20].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+        description[16..20].copy_from_slice(&holder.as_fd().as_raw_fd().to_ne_bytes());
+        let (base, end) = match &holder {
+            Holder::File(_) => (0, range.end),
+            Holder::Copy(copy) => (copy.offset(), range.end.min(copy.length())),
+        };
         let mut slice = Self {
-            _file: file,
+            _holder: holder,
             description,
-            offset,
-            length,
+            offset: base + range.start,
+            length: end.saturating_sub(range.start),
         };
         slice.describe();
         slice
@@ -129,11 +154,21 @@ mod tests {
     fn a_slice_describes_what_is_left_of_it() {
         let file: Arc<OwnedFd> = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
         let fd = file.as_raw_fd();
-        let mut slice = FileSlice::new(file, 10, 100);
+        let mut slice = FileSlice::new(Holder::File(file), 10..110);
         slice.advance(30);
         let described = Described::parse(slice.description()).unwrap();
         assert_eq!(described.file.as_raw_fd(), fd);
         assert_eq!((described.offset, described.length), (40, 70));
+    }
+
+    #[test]
+    fn a_slice_of_a_copy_ends_with_it() {
+        let zeros = std::fs::File::open("/dev/zero").unwrap();
+        let copies = [(); 2].map(|()| Arc::new(KernelCopy::of(&zeros, 100).unwrap()));
+        let slice = FileSlice::new(Holder::Copy(Arc::clone(&copies[1])), 10..1_000_000);
+        let described = Described::parse(slice.description()).unwrap();
+        assert_eq!(described.offset, copies[1].offset() + 10);
+        assert_eq!((described.length, slice.length()), (90, 90));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod file_slice;
 pub mod fork;
 pub mod heap;
 pub mod nonblocking;
+pub mod kernel_copy;
 pub mod receive;
 pub mod seqpacket;
 pub mod signals;

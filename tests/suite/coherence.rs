@@ -1,7 +1,7 @@
 //! What was answered a moment ago is not answered any more once the file is another: each way to change
 //! what a path names, by itself. `model` has them at random and all at once.
 
-mod edits;
+pub mod edits;
 
 use std::{
     fs::{self, File, OpenOptions},

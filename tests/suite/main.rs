@@ -20,6 +20,8 @@ mod config;
 mod containment;
 /// `pywebd reload`, `pywebd diff`, and the socket they ask over.
 mod control;
+/// Larger files that are asked for often.
+mod copies;
 /// What is said of scripts that fail.
 mod diagnosis;
 /// `pywebd explain`.

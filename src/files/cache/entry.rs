@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
 };
@@ -26,9 +26,10 @@ use crate::{
         coding::Coding,
         validator::{self, EntityTag},
     },
+    sys::kernel_copy::KernelCopy,
 };
 
-/// One version of a small file, in memory.
+/// One version of a file, in memory.
 #[derive(Debug)]
 pub struct Kept {
     /// What no other has.
@@ -38,22 +39,41 @@ pub struct Kept {
     /// The tag of its content.
     pub tag: EntityTag,
     /// Its content.
-    pub bytes: Bytes,
+    pub content: Stored,
     /// Its modification time in words, once that was told.
     last_modified: OnceLock<HeaderValue>,
     /// Its media type, and by which rules that is so.
     media_type: ArcSwapOption<(Types, MediaType)>,
 }
 
+/// Content in memory.
+#[derive(Debug, Clone)]
+pub enum Stored {
+    /// In ours: a small file's.
+    Bytes(Bytes),
+    /// In the kernel's: a larger one's.
+    Copy(Arc<KernelCopy>),
+}
+
+impl Stored {
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Copy(copy) => copy.length(),
+        }
+    }
+}
+
 impl Kept {
     /// A version that was read just now.
-    pub(super) fn new(metadata: Metadata, tag: EntityTag, bytes: Bytes) -> Arc<Self> {
+    pub(super) fn new(metadata: Metadata, tag: EntityTag, content: Stored) -> Arc<Self> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             metadata,
             tag,
-            bytes,
+            content,
             last_modified: OnceLock::new(),
             media_type: ArcSwapOption::empty(),
         })
@@ -157,8 +177,9 @@ pub(super) enum Known {
     Watched(Arc<Node>, Thing),
     /// A file whose changes were not told then: its metadata is asked for each time.
     Unwatched(Arc<Kept>, Instant),
-    /// A file that is not kept in memory, for its size.
-    Large,
+    /// A file that is not kept in memory, for its size, and how often it was asked for since that was
+    /// thought over.
+    Large(AtomicU32),
     /// A directory that could not be watched then.
     Untold(Instant),
 }
@@ -170,7 +191,7 @@ pub(super) enum Thing {
     Absent,
     /// A directory; the number under which the names in it are watched.
     Directory(i32),
-    /// A small file.
+    /// A file.
     File(Arc<Kept>),
 }
 
@@ -190,14 +211,14 @@ impl Weighter<Key, Value> for Weight {
             Key::Coding { .. } => 0,
         };
         let content = match value {
-            Value::Coded(bytes) => bytes.len(),
+            Value::Coded(bytes) => bytes.len() as u64,
             Value::Known(known) => match &**known {
                 Known::Watched(_, Thing::File(kept)) | Known::Unwatched(kept, _) => {
-                    kept.bytes.len()
+                    kept.content.length()
                 }
-                Known::Watched(..) | Known::Large | Known::Untold(_) => 0,
+                Known::Watched(..) | Known::Large(_) | Known::Untold(_) => 0,
             },
         };
-        (ENTRY + name + content) as u64
+        (ENTRY + name) as u64 + content
     }
 }

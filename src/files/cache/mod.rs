@@ -15,7 +15,13 @@ mod size;
 mod vacancy;
 mod watch;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
 
 use arc_swap::{ArcSwapOption, Guard};
 use bytes::Bytes;
@@ -25,13 +31,13 @@ use quick_cache::{
 };
 
 use crate::{
-    files::content::IN_MEMORY,
+    files::content::{COPIED, IN_MEMORY},
     fs::{Kind, OpenError, Opened, Root, Wait, filesystem},
     semantics::coding::Coding,
 };
 
 use directory::{Blind, Directory, RETRY};
-pub use entry::Kept;
+pub use entry::{Kept, Stored};
 use entry::{Key, Known, NameKey, Thing, Value, Weight};
 pub use size::Size;
 pub use vacancy::Vacancy;
@@ -70,6 +76,10 @@ type Contents = Store<Key, Value, Weight>;
 
 /// What an entry takes on average, as far as that matters to how the store is laid out.
 const AVERAGE: u64 = 8 * 1024;
+
+/// A large file is copied when it was asked for so often. A copy costs about what it saves in four
+/// answers, and where there is no room for all, most are dropped before they are used.
+const OFTEN: u32 = 16;
 
 impl Look<'_> {
     /// With nothing known.
@@ -162,24 +172,67 @@ impl Cache {
                 Thing::File(kept) => return Ok(Named::Kept(Arc::clone(kept))),
                 Thing::Absent => return Err(OpenError::NotFound),
             },
-            Known::Unwatched(kept, since) if since.elapsed() < RETRY => Some(kept),
-            Known::Large => None,
+            Known::Unwatched(kept, since) if since.elapsed() < RETRY => kept,
+            Known::Large(asked) => return self.open_large(root, name, wait, asked),
             Known::Watched(..) | Known::Unwatched(..) | Known::Untold(_) => {
                 return self.find(root, name, wait);
             }
         };
         let opened = root.open(name, wait)?;
-        match kept {
-            Some(kept) if kept.is_of(&opened.metadata) => Ok(Named::Kept(Arc::clone(kept))),
-            None if opened.metadata.size > IN_MEMORY => Ok(Named::Opened(opened, None)),
-            // It has become something else: the next request finds out what.
-            _ => {
-                if let Some(store) = &*self.store() {
-                    store.remove(&Key::name(root.path(), name));
-                }
-                Ok(Named::Opened(opened, None))
-            }
+        if kept.is_of(&opened.metadata) {
+            return Ok(Named::Kept(Arc::clone(kept)));
         }
+        self.forget(root, name);
+        Ok(Named::Opened(opened, None))
+    }
+
+    /// Opens what was a large file. One that is asked for often is copied.
+    fn open_large(
+        &self,
+        root: &Root,
+        name: &[u8],
+        wait: Wait,
+        asked: &AtomicU32,
+    ) -> Result<Named, OpenError> {
+        let opened = root.open(name, wait)?;
+        if opened.metadata.size <= IN_MEMORY {
+            self.forget(root, name);
+        } else if opened.metadata.size <= self.largest()
+            && asked.fetch_add(1, Ordering::Relaxed) >= OFTEN
+        {
+            return self.find(root, name, wait);
+        }
+        Ok(Named::Opened(opened, None))
+    }
+
+    /// Whether a file is too large to be kept, or for how often it is asked for. Its turn comes once.
+    fn is_passed_over(&self, root: &Root, name: &[u8], size: u64) -> bool {
+        if size <= IN_MEMORY {
+            return false;
+        }
+        let known = self.known(root, name).filter(|_| size <= self.largest());
+        let is_due = known.is_some_and(|known| match &*known {
+            Known::Large(asked) => asked.swap(0, Ordering::Relaxed) > OFTEN,
+            _ => false,
+        });
+        !is_due
+    }
+
+    /// What is known of a name does not hold any more: the next request finds out what does.
+    fn forget(&self, root: &Root, name: &[u8]) {
+        if let Some(store) = &*self.store() {
+            store.remove(&Key::name(root.path(), name));
+        }
+    }
+
+    /// The largest file that is kept: not so large that it drives out many others.
+    fn largest(&self) -> u64 {
+        let store = self.store();
+        let store = store.as_ref();
+        store.map_or(0, |store| {
+            let share = (store.capacity() / 64).min(store.shard_capacity() / 2);
+            share.min(COPIED)
+        })
     }
 
     fn known(&self, root: &Root, name: &[u8]) -> Option<Arc<Known>> {
@@ -234,8 +287,8 @@ impl Cache {
             Err(error) => return Err(error),
         };
         match opened.metadata.kind {
-            Kind::File if opened.metadata.size > IN_MEMORY => {
-                self.keep(root, name, Known::Large);
+            Kind::File if self.is_passed_over(root, name, opened.metadata.size) => {
+                self.keep(root, name, Known::Large(AtomicU32::new(0)));
                 Ok(Named::Opened(opened, None))
             }
             Kind::File if filesystem::tells_changes(&opened.fd) => {
@@ -262,7 +315,7 @@ impl Cache {
         let opened = root.open(name, wait)?;
         let vacancy = match opened.metadata.kind {
             Kind::File if opened.metadata.size > IN_MEMORY => {
-                self.keep(root, name, Known::Large);
+                self.keep(root, name, Known::Large(AtomicU32::new(0)));
                 None
             }
             // Times of what others change, too, are not to be relied on.

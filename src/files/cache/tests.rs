@@ -24,9 +24,14 @@ struct Site {
 impl Site {
     /// A root in which `d/x` is there.
     fn new(size: Size) -> Self {
+        Self::with(size, "one")
+    }
+
+    /// The same with this content.
+    fn with(size: Size, content: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("root/d")).unwrap();
-        fs::write(directory.path().join("root/d/x"), "one").unwrap();
+        fs::write(directory.path().join("root/d/x"), content).unwrap();
         let root = Root::new(directory.path().join("root"));
         let cache = Arc::new(Cache::new(size));
         Self {
@@ -48,7 +53,7 @@ impl Site {
         };
         let source = match look.open(&self.root, name.as_bytes()) {
             Ok(Named::Kept(kept)) => {
-                return (Some(String::from_utf8(kept.bytes.to_vec()).unwrap()), true);
+                return (Some(read(Source::Kept(kept))), true);
             }
             Ok(Named::Directory) => return (Some("a directory".to_owned()), true),
             Ok(Named::Opened(opened, _)) if opened.metadata.kind == Kind::Directory => {
@@ -61,13 +66,7 @@ impl Site {
             }
             Err(error) => return (Some(error.to_string()), false),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let content = runtime.block_on(Content::of(source)).unwrap();
-        let bytes = runtime.block_on(content.read(0..content.size)).unwrap();
-        (Some(String::from_utf8(bytes.to_vec()).unwrap()), false)
+        (Some(read(source)), false)
     }
 
     /// The same when it has been asked for before.
@@ -78,10 +77,32 @@ impl Site {
         content
     }
 
+    /// The same for a larger file, which rests for two seconds before it is copied.
+    fn copied(&self, name: &str) -> Option<String> {
+        let begun = Instant::now();
+        loop {
+            if let (content, true) = self.ask(name) {
+                return content;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name}");
+        }
+    }
+
     /// How many directories and files are watched, and for how many names.
     fn watched(&self) -> (usize, usize) {
         self.cache.watch.as_ref().unwrap().count()
     }
+}
+
+/// All of the content.
+fn read(source: Source) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let content = runtime.block_on(Content::of(source)).unwrap();
+    let bytes = runtime.block_on(content.read(0..content.size)).unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn replace(path: &Path, content: &str) {
@@ -204,6 +225,34 @@ fn every_change_shows_at_once() {
         change(&site);
         assert_eq!(site.ask("d/x").0.as_deref(), expected, "{what}");
         assert_eq!(site.ask("d/x").0.as_deref(), expected, "{what}, again");
+    }
+}
+
+#[test]
+fn every_change_of_a_larger_file_shows_at_once() {
+    let content = format!("o{}", "n".repeat(100_000));
+    // All of them rest at once.
+    let sites = CHANGES.map(|_| Site::with(Size::Auto, &content));
+    for (site, (what, change, expected)) in sites.iter().zip(CHANGES) {
+        assert_eq!(site.copied("d/x").as_ref(), Some(&content));
+        let usage = site.cache.usage().0;
+        assert!(usage > 100_000, "{usage}");
+        change(site);
+        let appended = expected.filter(|&text| text == "one+");
+        let appended = appended.map(|_| format!("{content}+"));
+        let expected = appended.as_deref().or(expected);
+        assert_eq!(site.ask("d/x").0.as_deref(), expected, "{what}");
+        assert_eq!(site.ask("d/x").0.as_deref(), expected, "{what}, again");
+    }
+}
+
+#[test]
+fn a_file_that_would_drive_out_many_is_not_kept() {
+    let content = "x".repeat(100_000);
+    let [small, large] = [1 << 20, 64 << 20].map(|size| Site::with(Size::Bytes(size), &content));
+    large.copied("d/x");
+    for _ in 0..4 * OFTEN {
+        assert!(!small.ask("d/x").1);
     }
 }
 

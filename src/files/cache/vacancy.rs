@@ -5,13 +5,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use bytes::Bytes;
-
 use crate::{
     files::{
         cache::{
             Cache, Contents, Kept,
-            entry::{Key, Known, Thing, Value},
+            entry::{Key, Known, Stored, Thing, Value},
             watch::Node,
         },
         content::state,
@@ -58,10 +56,10 @@ impl Vacancy {
     pub(in crate::files) fn keep(
         self,
         metadata: Metadata,
-        (tag, bytes): (EntityTag, Bytes),
+        (tag, content): (EntityTag, Stored),
         now: SystemTime,
     ) -> Option<Arc<Kept>> {
-        let kept = Kept::new(metadata, tag, bytes);
+        let kept = Kept::new(metadata, tag, content);
         if !kept.is_of(&self.metadata) {
             return None;
         }

@@ -129,15 +129,14 @@ fn write(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("the file");
 }
 
-/// Writes over a file through a mapping, which has ended when this returns. The file is as long as the
-/// content, and nobody shortens it meanwhile.
+/// Writes over a file through a mapping, which has ended when this returns. The file is not shorter than
+/// the content, and nobody shortens it meanwhile.
 ///
 /// A process of its own opens it: what this one has open, a test beside this one hands to the program that
 /// it starts, and the file is closed only when that program has begun.
 pub fn write_through_mapping(path: &Path, content: &[u8]) -> io::Result<()> {
-    assert_eq!(
-        fs::metadata(path)?.len(),
-        content.len() as u64,
+    assert!(
+        fs::metadata(path)?.len() >= content.len() as u64,
         "what is not mapped cannot be written"
     );
     let path = CString::new(path.as_os_str().as_bytes())?;
@@ -162,7 +161,7 @@ fn map_and_write(path: &CStr, content: &[u8]) -> rustix::io::Result<()> {
     let file = open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     let (length, flags) = (content.len(), MapFlags::SHARED);
-    // SAFETY: the mapping is as long as the file and the content, is known here alone, and is not used
+    // SAFETY: the mapping is as long as the content and no longer than the file, is known here alone, and is not used
     // after its end.
     unsafe {
         let mapping = mmap(ptr::null_mut(), length, protection, flags, &file, 0)?;
