@@ -27,7 +27,8 @@ use crate::{
         attendants::{Attendants, Role},
         child::Child,
         connection::{Connection, Peers, shortened},
-        end_with, family,
+        end_with,
+        family::{self, Family},
         groups::{Group, Groups},
         signals::Signals,
     },
@@ -73,6 +74,7 @@ pub struct Launcher<L> {
     load: L,
     snapshot: Arc<Snapshot>,
     spawner: Spawner,
+    family: Family,
     groups: Option<Groups>,
     role: Role,
     attendants: Attendants,
@@ -124,6 +126,7 @@ where
             load,
             snapshot: Arc::new(snapshot),
             spawner,
+            family: Family::new(),
             attendants: Attendants::new(groups.as_ref().err().cloned()),
             groups: groups.ok(),
             role: Role::Launcher,
@@ -218,7 +221,8 @@ where
         }
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Vec::new()),
+            // By one of those.
+            Err(Errno::INTR) => return Ok(vec![Event::Signal]),
             Err(error) => return Err(error.into()),
         }
         let happened = |fd: &PollFd<'_>| !fd.revents().is_empty();

@@ -3,7 +3,9 @@
 //! process out of its family (prctl(2), `PR_SET_CHILD_SUBREAPER`).
 
 use std::{
-    fs, io, thread,
+    fs, io,
+    os::unix::fs::FileExt,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +15,9 @@ use crate::sys::wait::{self, Children};
 
 /// How soon the children are looked at again after they were killed.
 const MOMENT: Duration = Duration::from_millis(1);
+
+/// How much of a list is read at once, in bytes.
+const LIST: usize = 1024;
 
 /// Kills all children of this process and theirs, and returns when there are none, or when the time is
 /// over: the kernel may take long for one that waits for a disk.
@@ -36,14 +41,52 @@ pub fn end(by: Instant) -> io::Result<()> {
     Ok(())
 }
 
+/// The children of a process of one thread, where they are looked at again and again.
+#[derive(Debug)]
+pub struct Family {
+    /// Absent where the kernel does not list them.
+    list: Option<fs::File>,
+}
+
+impl Family {
+    /// That of this process. A copy of it has its own.
+    pub fn new() -> Self {
+        let list = fs::File::open(list_of(std::process::id()));
+        Self { list: list.ok() }
+    }
+
+    /// The children as they are now.
+    pub fn children(&self) -> io::Result<Vec<Pid>> {
+        let Some(list) = &self.list else {
+            return children();
+        };
+        let (mut text, mut length) = (vec![0; LIST], 0);
+        loop {
+            match list.read_at(&mut text[length..], length as u64)? {
+                0 => break,
+                count => length += count,
+            }
+            text.resize(length + LIST, 0);
+        }
+        Ok(pids(&String::from_utf8_lossy(&text[..length])))
+    }
+}
+
+/// Where the kernel lists the children of a process of one thread.
+fn list_of(process: u32) -> String {
+    format!("/proc/self/task/{process}/children")
+}
+
+fn pids(list: &str) -> Vec<Pid> {
+    let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}
+
 /// The children of this process, which has one thread.
 pub fn children() -> io::Result<Vec<Pid>> {
     let this = std::process::id();
-    match fs::read_to_string(format!("/proc/self/task/{this}/children")) {
-        Ok(list) => {
-            let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
-            Ok(pids.filter_map(Pid::from_raw).collect())
-        }
+    match fs::read_to_string(list_of(this)) {
+        Ok(list) => Ok(pids(&list)),
         Err(_) => children_by_parent(&this.to_string()),
     }
 }

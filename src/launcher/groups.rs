@@ -18,10 +18,11 @@ mod ending;
 mod place;
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     ffi::OsStr,
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
@@ -58,6 +59,8 @@ pub struct Groups {
     place: PathBuf,
     path: PathBuf,
     directory: OwnedFd,
+    /// Absent where that has the launcher itself.
+    main: Option<OwnedFd>,
     controllers: HashSet<&'static str>,
     /// The launcher, which a copy of it is not.
     owner: u32,
@@ -70,6 +73,8 @@ pub struct Group {
     directory: OwnedFd,
     /// Whether memory is limited, and tasks.
     holds: (bool, bool),
+    /// Set when it was removed.
+    is_gone: Cell<bool>,
 }
 
 /// What a script's group has counted; nothing where its controller is not there.
@@ -103,6 +108,7 @@ impl Groups {
             place,
             path,
             directory,
+            main: None,
             controllers: HashSet::new(),
             owner: std::process::id(),
         };
@@ -112,6 +118,7 @@ impl Groups {
         if is_delegated {
             let processes = [Some(std::process::id()), server];
             groups.move_to_main(processes.into_iter().flatten());
+            groups.main = open(&groups.path.join(MAIN)).ok();
         }
         remove_stale(&groups.place);
         let usable = |name: &&str| enable(&groups.place, &groups.path, name);
@@ -136,9 +143,10 @@ impl Groups {
             _ => Err(error),
         })?;
         let group = Group {
-            directory: open(&path)?,
+            directory: open_at(self.directory.as_fd(), Path::new(name))?,
             path,
             holds: (self.has("memory"), self.has("pids")),
+            is_gone: Cell::new(false),
         };
         match self.limit(&group, limits) {
             Ok(()) => Ok(group),
@@ -157,6 +165,7 @@ impl Groups {
             path,
             directory,
             holds: (false, false),
+            is_gone: Cell::new(false),
         })
     }
 
@@ -221,9 +230,17 @@ impl Group {
         }
     }
 
-    /// Removes the group, if no process is in it any longer.
+    /// Removes the group, if no process is in it any longer. One that has its name afterwards is another.
     pub fn remove(&self) -> bool {
-        remove(&self.path)
+        if !self.is_gone.get() {
+            self.is_gone.set(remove(&self.path));
+        }
+        self.is_gone.get()
+    }
+
+    /// Whether it was removed.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.get()
     }
 
     /// What the group has counted up to now.
@@ -245,9 +262,10 @@ impl Group {
     /// The number behind a name in a file; zero where an older kernel does not count it.
     fn number(&self, file: &str, name: &str) -> u64 {
         let number = || {
-            let mut text = String::new();
-            let mut file = fs::File::from(self.open(file, OFlags::RDONLY).ok()?);
-            file.read_to_string(&mut text).ok()?;
+            // Such a file comes in one piece, and its names here are among the first.
+            let mut text = [0; 1024];
+            let length = rustix::io::read(self.open(file, OFlags::RDONLY).ok()?, &mut text).ok()?;
+            let text = str::from_utf8(&text[..length]).ok()?;
             let number = text.lines().find_map(|line| line.strip_prefix(name))?;
             number.trim().parse().ok()
         };
@@ -270,8 +288,12 @@ impl Group {
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
+    open_at(rustix::fs::CWD, path)
+}
+
+fn open_at(directory: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(rustix::fs::openat(directory, path, flags, Mode::empty())?)
 }
 
 /// Makes a launcher's part of the tree, and locks it. Another launcher that starts now may take it for

@@ -2,6 +2,8 @@
 //! stand in for what no controller of a control group holds. Those are for each process, not for all
 //! together, and the number of tasks does not bind root.
 
+use std::{fs::File, sync::LazyLock};
+
 use rustix::process::Resource;
 
 use crate::{cgi::Confinement, launcher::groups::Groups};
@@ -26,9 +28,14 @@ pub fn limits(confinement: &Confinement, groups: Option<&Groups>) -> Vec<(Resour
 }
 
 /// How many tasks there are in the whole system. The limit counts all of a user, and they cannot be
-/// more.
+/// more. The file stays open, since it is read for every script.
 fn running_tasks() -> u64 {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    static LOAD: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/loadavg").ok());
+    let mut load = [0; 64];
+    let length = LOAD
+        .as_ref()
+        .map_or(Ok(0), |file| rustix::io::pread(file, &mut load, 0));
+    let load = str::from_utf8(&load[..length.unwrap_or_default()]).unwrap_or_default();
     let tasks = load.split_whitespace().nth(3);
     let tasks = tasks.and_then(|tasks| tasks.split_once('/'));
     tasks

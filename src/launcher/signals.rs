@@ -62,7 +62,11 @@ impl Signals {
     /// Is unreadable from now on until the next signal.
     pub fn drain(&mut self) {
         let mut bytes = [0; 64];
-        while let Ok(1..) = self.woken.read(&mut bytes) {}
+        while self
+            .woken
+            .read(&mut bytes)
+            .is_ok_and(|count| count == bytes.len())
+        {}
     }
 
     /// Whether SIGTERM has come.

@@ -5,7 +5,10 @@ use std::{collections::HashSet, ffi::OsStr, io};
 
 use rustix::process::{Signal, kill_process};
 
-use crate::launcher::{dispatch::Launcher, family, groups::Group};
+use crate::launcher::{
+    dispatch::Launcher,
+    groups::{Group, Groups},
+};
 
 impl<L> Launcher<L> {
     /// Ends all that is in no group of a script, once a child has ended: what is nobody's then has come
@@ -18,12 +21,15 @@ impl<L> Launcher<L> {
         let (scripts, groups): (Vec<_>, Vec<_>) =
             children.map(|child| (child.pid(), child.group())).unzip();
         let groups = groups.into_iter().flatten().chain(&self.left);
-        let groups = groups.map(Group::name).chain(self.attendants.groups());
-        let groups: HashSet<&OsStr> = groups.collect();
-        if let Some(own) = &self.groups {
+        let groups = groups.filter(|group| !group.is_gone()).map(Group::name);
+        let groups: HashSet<&OsStr> = groups.chain(self.attendants.groups()).collect();
+        // Whether the group of an attendant's script is there is for the attendant to know.
+        let is_dirty =
+            |own: &&Groups| self.attendants.count() > 0 || own.may_have_others(groups.len());
+        if let Some(own) = self.groups.as_ref().filter(is_dirty) {
             own.end_others(&groups);
         }
-        for child in family::children()? {
+        for child in self.family.children()? {
             let number = child.as_raw_nonzero().get().unsigned_abs();
             let is_held = || {
                 let own = self.groups.as_ref();

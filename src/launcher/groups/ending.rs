@@ -9,6 +9,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, ErrorKind},
+    os::fd::OwnedFd,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -18,6 +19,19 @@ use rustix::io::Errno;
 use crate::launcher::groups::{Groups, MAIN, place::place_of};
 
 impl Groups {
+    /// Whether there are other groups than so many of scripts. The kernel counts a directory's links, so
+    /// that no directory is read for this.
+    pub fn may_have_others(&self, scripts: usize) -> bool {
+        let has_others = |directory: &OwnedFd, known: usize| {
+            let links = rustix::fs::fstat(directory).map(|status| status.st_nlink);
+            // Its own two names, and one in each below.
+            links.map(usize::try_from) != Ok(Ok(2 + known))
+        };
+        let main = usize::from(self.main.is_some());
+        has_others(&self.directory, main + scripts)
+            || self.main.iter().any(|main| has_others(main, 0))
+    }
+
     /// Ends what is in groups that some script has made: in all but these, and below that of the launcher.
     pub fn end_others(&self, scripts: &HashSet<&OsStr>) {
         let is_other = |path: &PathBuf| {
