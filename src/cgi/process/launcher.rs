@@ -1,6 +1,11 @@
-//! The connection to the launcher: one for each script.
+//! The connections to the launcher: one for each script at a time.
+//!
+//! A connection whose script is over stays open for the next one of this worker, which spares both ends
+//! to make it, to accept it and to have it watched: 17 system calls for each script. A launcher that ends
+//! one closes it; what was sent then and not received is known to be so, and is sent again.
 
 use std::{
+    cell::RefCell,
     io,
     os::fd::BorrowedFd,
     time::{Duration, Instant},
@@ -29,18 +34,73 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// No reply about a script is longer: at most it names a path.
 const REPLY: usize = 16 * 1024;
 
+/// How many connections of a worker wait for the next script at most.
+const IDLE: usize = 16;
+
+thread_local! {
+    /// The connections of this worker whose scripts are over. They belong to its runtime.
+    static OVER: RefCell<Vec<Launcher>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A connection to the launcher. Closing it ends the script that was started by it.
 #[derive(Debug)]
 pub struct Launcher {
     socket: Watched,
+    address: Address,
 }
 
 impl Launcher {
+    /// Sends a request with descriptors, and answers with the first reply.
+    pub async fn ask(
+        address: &Address,
+        request: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<(Self, Reply)> {
+        while let Some(launcher) = Self::idle(address) {
+            match launcher.exchange(request, fds).await {
+                // It was closed before the request was received.
+                Err(error) if is_lost(&error) => {}
+                outcome => return outcome.map(|reply| (launcher, reply)),
+            }
+        }
+        let launcher = Self::connect(address).await?;
+        let reply = launcher.exchange(request, fds).await?;
+        Ok((launcher, reply))
+    }
+
+    /// A connection whose script is over.
+    fn idle(address: &Address) -> Option<Self> {
+        OVER.with_borrow_mut(|over| {
+            let at = over.iter().rposition(|one| one.address == *address)?;
+            Some(over.swap_remove(at))
+        })
+    }
+
+    /// Keeps a connection whose script is over for another one.
+    pub fn keep(self) {
+        self.socket.has_all();
+        OVER.with_borrow_mut(|over| {
+            if over.len() < IDLE {
+                over.push(self);
+            }
+        });
+    }
+
+    async fn exchange(&self, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<Reply> {
+        self.socket.send(request, fds)?;
+        self.receive().await
+    }
+
     /// Connects to the launcher. One that is behind is waited for.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    async fn connect(address: &Address) -> io::Result<Self> {
         loop {
             match Socket::connect(address) {
-                Ok(socket) => return Watched::new(socket).map(|socket| Self { socket }),
+                Ok(socket) => {
+                    return Ok(Self {
+                        socket: Watched::new(socket)?,
+                        address: address.clone(),
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -49,20 +109,15 @@ impl Launcher {
         }
     }
 
-    /// Sends a request, as a datagram, with descriptors.
-    pub async fn send(&self, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.socket.send(request, fds).await
-    }
-
     /// Has the script killed and all it started. Returns when it is over.
     pub async fn kill(&self) -> io::Result<Exit> {
         let request = Request::Kill.encode().map_err(io::Error::other)?;
-        self.send(&request, &[]).await?;
+        self.socket.send(&request, &[])?;
         self.exited().await
     }
 
     /// Waits for the next reply. Dropping the future loses none.
-    pub async fn receive(&self) -> io::Result<Reply> {
+    async fn receive(&self) -> io::Result<Reply> {
         let mut message = vec![0; REPLY];
         match self.socket.recv(&mut message).await? {
             (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -77,6 +132,14 @@ impl Launcher {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+/// Whether the other end was closed without having received all that was sent to it.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// The launcher has said what it should not.

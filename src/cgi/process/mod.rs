@@ -16,13 +16,15 @@ mod supervision;
 use std::{
     fs::File,
     io::{self, PipeWriter},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     rc::Rc,
+    sync::LazyLock,
     time::Duration,
 };
 
 use bytes::Bytes;
+use rustix::io::ioctl_fionbio;
 use tokio::{net::unix::pipe, sync::oneshot, task};
 
 use crate::{
@@ -83,8 +85,12 @@ pub async fn start<C>(address: &Address, start: Start<'_>, content: C) -> Result
 where
     C: http_body::Body<Data = Bytes, Error = Failure> + Unpin + 'static,
 {
-    let (ours, theirs) =
-        pipes(start.stdin).map_err(|error| Failure::system("making pipes", &error))?;
+    let stdin = match start.stdin {
+        Some(file) => Stdin::File(file),
+        None if content.is_end_stream() => Stdin::Nothing,
+        None => Stdin::Content,
+    };
+    let (ours, theirs) = pipes(stdin).map_err(|error| Failure::system("making pipes", &error))?;
     let (launcher, pid) = launch(address, start.launch, start.file, theirs).await?;
     start.pending.note(|outcome| {
         outcome.script = Some(ScriptUse {
@@ -115,7 +121,8 @@ where
     Ok(Output::new(ours.stdout, patience, from_script, to_script))
 }
 
-/// Has the launcher start the script, and answers with its process id.
+/// Has the launcher start the script, and answers with its process id. Its ends are handed over: ours see
+/// an end of file only when no others are open.
 async fn launch(
     address: &Address,
     launch: Launch,
@@ -124,7 +131,9 @@ async fn launch(
 ) -> Result<(Launcher, u32), Failure> {
     let request = Request::Launch(launch).encode();
     let request = request.map_err(|error| diagnosis::too_large(file, error))?;
-    let asked = tokio::time::timeout(START, ask(address, &request, theirs)).await;
+    let ends = theirs.ends();
+    let ends = ends.map_err(|error| Failure::system("opening /dev/null", &error))?;
+    let asked = tokio::time::timeout(START, Launcher::ask(address, &request, &ends)).await;
     let answered = asked.unwrap_or_else(|elapsed| Err(elapsed.into()));
     match answered.map_err(|error| unreachable_launcher(&error))? {
         (launcher, Reply::Started { pid }) => Ok((launcher, pid)),
@@ -133,23 +142,22 @@ async fn launch(
     }
 }
 
-/// Hands the script's ends over; ours see an end of file only when no others are open.
-async fn ask(address: &Address, request: &[u8], theirs: Theirs) -> io::Result<(Launcher, Reply)> {
-    let launcher = Launcher::connect(address).await?;
-    let ends = [
-        theirs.stdin.as_fd(),
-        theirs.stdout.as_fd(),
-        theirs.stderr.as_fd(),
-    ];
-    launcher.send(request, &ends).await?;
-    drop(theirs);
-    let reply = launcher.receive().await?;
-    Ok((launcher, reply))
+/// What a script reads.
+enum Stdin {
+    /// Content as it comes.
+    Content,
+    /// Content that is here.
+    File(File),
+    /// No content.
+    Nothing,
 }
+
+/// What there is to read of nothing.
+static NOTHING: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/dev/null"));
 
 /// Our ends: they never block.
 struct Ours {
-    /// Absent where the script reads a file.
+    /// Present where content is fed to the script.
     stdin: Option<pipe::Sender>,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
@@ -157,26 +165,41 @@ struct Ours {
 
 /// The script's ends: they block, as programs expect it.
 struct Theirs {
-    stdin: OwnedFd,
+    /// Absent where there is nothing to read.
+    stdin: Option<OwnedFd>,
     stdout: PipeWriter,
     stderr: PipeWriter,
 }
 
-fn pipes(file: Option<File>) -> io::Result<(Ours, Theirs)> {
+impl Theirs {
+    fn ends(&self) -> io::Result<[BorrowedFd<'_>; 3]> {
+        let stdin = match (&self.stdin, &*NOTHING) {
+            (Some(stdin), _) => stdin.as_fd(),
+            (None, Ok(nothing)) => nothing.as_fd(),
+            (None, Err(error)) => return Err(error.kind().into()),
+        };
+        Ok([stdin, self.stdout.as_fd(), self.stderr.as_fd()])
+    }
+}
+
+fn pipes(stdin: Stdin) -> io::Result<(Ours, Theirs)> {
     // Closed on exec; whether an end blocks is a matter of that end alone.
-    let (stdin, our_stdin) = if let Some(file) = file {
-        (file.into(), None)
-    } else {
-        let (stdin, ours) = io::pipe()?;
-        let ours = pipe::Sender::from_owned_fd(OwnedFd::from(ours))?;
-        (stdin.into(), Some(ours))
+    let (stdin, our_stdin) = match stdin {
+        Stdin::Nothing => (None, None),
+        Stdin::File(file) => (Some(file.into()), None),
+        Stdin::Content => {
+            let (stdin, ours) = io::pipe()?;
+            ioctl_fionbio(&ours, true)?;
+            let ours = pipe::Sender::from_owned_fd_unchecked(ours.into())?;
+            (Some(stdin.into()), Some(ours))
+        }
     };
-    let (our_stdout, stdout) = io::pipe()?;
-    let (our_stderr, stderr) = io::pipe()?;
+    let (our_stdout, stdout) = output()?;
+    let (our_stderr, stderr) = output()?;
     let ours = Ours {
         stdin: our_stdin,
-        stdout: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stdout))?,
-        stderr: pipe::Receiver::from_owned_fd(OwnedFd::from(our_stderr))?,
+        stdout: our_stdout,
+        stderr: our_stderr,
     };
     let theirs = Theirs {
         stdin,
@@ -184,4 +207,14 @@ fn pipes(file: Option<File>) -> io::Result<(Ours, Theirs)> {
         stderr,
     };
     Ok((ours, theirs))
+}
+
+/// A pipe to read from. That it is one need not be asked.
+fn output() -> io::Result<(pipe::Receiver, PipeWriter)> {
+    let (ours, theirs) = io::pipe()?;
+    ioctl_fionbio(&ours, true)?;
+    Ok((
+        pipe::Receiver::from_owned_fd_unchecked(ours.into())?,
+        theirs,
+    ))
 }

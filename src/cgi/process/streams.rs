@@ -94,6 +94,8 @@ pub struct Lines {
     stderr: pipe::Receiver,
     /// A line that has not yet come to its end.
     line: Vec<u8>,
+    /// Whether nobody has the other end any longer.
+    has_ended: bool,
 }
 
 impl Lines {
@@ -102,6 +104,7 @@ impl Lines {
         Self {
             stderr,
             line: Vec::new(),
+            has_ended: false,
         }
     }
 
@@ -112,13 +115,15 @@ impl Lines {
             self.take(&bytes, pending);
             bytes.clear();
         }
+        self.has_ended = true;
         future::pending().await
     }
 
     /// Writes down what is left in the pipe when the script is over.
     pub fn finish(mut self, pending: &Pending) {
         // Bounded, for a process that the script has left behind may go on writing.
-        for _ in 0..16 {
+        let reads = if self.has_ended { 0 } else { 16 };
+        for _ in 0..reads {
             let Some(bytes) = read_now(&self.stderr) else {
                 break;
             };

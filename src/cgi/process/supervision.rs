@@ -96,6 +96,7 @@ impl Supervision {
         if let Ok(exit) = &exit {
             self.warn_of_limits(exit.met);
         }
+        let is_over = exit.is_ok();
         self.tell(match exit {
             Ok(exit) => Ok(LastWords {
                 end: (!self.is_killed).then_some(exit.end),
@@ -105,6 +106,9 @@ impl Supervision {
             Err(error) => Err(lost_launcher(&error)),
         });
         drop(self.permit);
+        if is_over {
+            self.launcher.keep();
+        }
     }
 
     async fn until_over<C>(&mut self, content: C, stdin: Option<pipe::Sender>) -> io::Result<Exit>
