@@ -1,7 +1,7 @@
 //! The connections to the launcher: one for each script at a time.
 //!
 //! A connection whose script is over stays open for the next one of this worker, which spares both ends
-//! to make it, to accept it and to have it watched: 17 system calls for each script. A launcher that ends
+//! to make it, to accept it and to have it watched: some ten system calls for each script. A launcher that ends
 //! one closes it; what was sent then and not received is known to be so, and is sent again.
 
 use std::{
