@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import socket
 import subprocess
@@ -120,8 +119,8 @@ class Idle:
 
     def __enter__(self):
         for _ in range(self.count):
-            self.connections.append(socket.create_connection(self.address, HANG))
-        for connection in self.connections:
+            connection = socket.create_connection(self.address, HANG)
+            self.connections.append(connection)
             connection.sendall(self.request)
             self.failed += b" 200 " not in connection.recv(1 << 16)[:16]
         return self
@@ -129,11 +128,3 @@ class Idle:
     def __exit__(self, *_):
         for connection in self.connections:
             connection.close()
-
-
-def need_descriptors(count):
-    """Lets this process open so many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < count:
-        raise SystemExit(f"benches/run: {count} descriptors are needed: raise `ulimit -Hn`, {hard} here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))

@@ -108,7 +108,8 @@ class Pywebd(Server):
             )
             + ('[site.s0.path."/cgi-bin/"]\ncgi = true\n' if setup.scripts else "")
         )
-        return [[*self.call("serve", directory), "--control", directory / "control"]]
+        command = [*self.call("serve", directory), "--control", directory / "control"]
+        return [[*own_run(directory / "run"), *command] if self.records else command]
 
     def call(self, verb, directory):
         return [self.programs[0], verb, "--config", directory / "pywebd.toml"]
@@ -117,8 +118,14 @@ class Pywebd(Server):
         return self.call("check", directory)
 
     def reload(self, running):
-        command = [self.programs[0], "reload", "--control", running.directory / "control"]
+        command = [self.programs[0], "reload", "--control", running.control]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=HANG)
+
+
+def own_run(directory):
+    """What a command begins with that has another /run."""
+    mapped = ["--map-root-user"] if os.geteuid() else []
+    return ["unshare", *mapped, "--mount", "sh", "-c", 'mount --bind "$0" /run && exec "$@"', directory]
 
 
 class Nginx(Server):
@@ -177,17 +184,14 @@ FASTCGI = "/etc/nginx/fastcgi.conf"
 
 
 class Lighttpd(Server):
+    """lighttpd; of sites with a configuration each it takes a few thousand at most."""
+
     name = "lighttpd"
     programs = ("lighttpd",)
     version_of = ("-v",)
-    has_scripts = has_sites = True
-    reload_by = signal.SIGUSR1
+    has_scripts = True
 
     def configure(self, setup, directory, port):
-        sites = "".join(
-            f'{"else " if number else ""}$HTTP["host"] == "{host}" {{ server.document-root = "{root}" }}\n'
-            for number, (host, root) in enumerate(setup.sites.items())
-        )
         script = 'server.modules = ("mod_cgi")\n$HTTP["url"] =~ "^/cgi-bin/" { cgi.assign = ("" => "") }\n'
         (directory / "lighttpd.conf").write_text(
             f'server.document-root = "{setup.root}"\nserver.bind = "127.0.0.1"\nserver.port = {port}\n'
@@ -195,12 +199,9 @@ class Lighttpd(Server):
             f"server.max-fds = {MANY}\nserver.max-connections = {setup.connections}\n"
             f'server.max-keep-alive-requests = 65535\nserver.max-keep-alive-idle = 60\n'
             f'mimetype.assign = (".html" => "text/html", "" => "application/octet-stream")\n'
-            f'{script if setup.scripts else ""}{sites}'
+            f'{script if setup.scripts else ""}'
         )
         return [[find("lighttpd"), "-D", "-f", directory / "lighttpd.conf"]]
-
-    def check(self, directory):
-        return [find("lighttpd"), "-tt", "-f", directory / "lighttpd.conf"]
 
 
 class Apache(Server):
@@ -232,7 +233,8 @@ class Apache(Server):
             f"KeepAlive On\nMaxKeepAliveRequests 0\nKeepAliveTimeout 60\n"
             # When all threads are busy it closes idle connections, which clients count as failed.
             f"ServerLimit 1\nStartServers 1\nThreadLimit 128\nThreadsPerChild 128\n"
-            f"MaxRequestWorkers 128\nAsyncRequestWorkerFactor {setup.connections // 64}\n{script if setup.scripts else ''}{sites}"
+            f"MaxRequestWorkers 128\nAsyncRequestWorkerFactor {setup.connections // 64}\n"
+            f"{script if setup.scripts else ''}{sites}"
         )
         return [[find("apache2"), "-DFOREGROUND", "-f", directory / "apache.conf"]]
 
@@ -297,11 +299,13 @@ class Floor(Server):
 class Running:
     """`with Running(SERVER, SETUP, DIRECTORY) as running:` it serves on `running.port`."""
 
-    def __init__(self, server, setup, directory, processors=None):
+    def __init__(self, server, setup, directory, processors=None, suffix=""):
         self.server, self.setup = server, setup
-        self.directory = Path(directory) / server.name.replace(" ", "-")
+        self.directory = Path(directory) / (server.name.replace(" ", "-") + suffix)
         self.directory.mkdir()
         self.directory.chmod(0o755)
+        # Of pywebd alone.
+        self.control = self.directory / "control"
         self.processors = processors or [process.SERVER]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]

@@ -1,54 +1,25 @@
-"""The works: what each asks for, and the table that comes of it."""
+"""The works: what each asks for."""
 
-import statistics
+import os
+import shutil
+import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
 
-import load
 import process
-from load import Load
-from servers import Running, Setup
+from bench import COST, FLOOR, Table, compare, medians
+from journal import records
+from load import Load, shuffled
+from memory import idle, large
+from servers import Setup
+from sites import sites
 
-# What is compared with pywebd; the floor is no server.
-FLOOR = "floor"
-
-# A server knows its files before it is measured, for a part of the time of a round.
-WARM = 0.5
-
-
-@dataclass
-class Table:
-    """What a work has found: a row for each server, of values by the names of columns."""
-
-    title: str
-    columns: list
-    rows: dict
-    note: str = ""
-
-
-@dataclass
-class Bench:
-    """What all works are given: servers, the place of files, and how long to measure."""
-
-    servers: list
-    directory: object
-    root: object
-    seconds: float
-    rounds: int
-
-    def run(self, stack, setup, server, **options):
-        running = Running(server, setup, self.directory, **options)
-        return stack.enter_context(running)
-
-    def fit(self, setup, *wanted):
-        """The servers that are here and do what the attributes say."""
-        return [
-            server
-            for server in self.servers
-            if not server.missing(setup)
-            and server.records == ("records" in wanted)
-            and all(getattr(server, name) for name in wanted)
-        ]
+KIB = 1024
+FILES = 10_000
+HELLO = b"hello from a script\n"
 
 
 @dataclass
@@ -59,95 +30,151 @@ class Requests:
     load: Load
     content: bytes
     # What the floor does, where it is to be compared with.
-    floor: tuple = None
+    floor: Optional[tuple] = None
     # Whether it is looked at how soon an edit shows.
     edit: bool = False
+    # What has to be there beforehand.
+    prepare: Callable = lambda bench: None
+    # Scripts: then the time is that of the server's processor, since not every server waits for its
+    # children, and who is not waited for leaves its time to nobody.
     scripts: bool = False
-    # Whether the time is that of the server's processor, since not all wait for their children.
-    whole_processor: bool = False
 
     def __call__(self, bench):
-        setup = Setup(bench.root, scripts=self.scripts, floor=self.floor or ())
-        wanted = ["has_scripts"] if self.scripts else []
-        chosen = bench.fit(setup, *wanted)
-        if self.floor is None:
-            chosen = [server for server in chosen if server.name != FLOOR]
-        found = {server.name: [] for server in chosen}
+        self.prepare(bench)
+        floor = [str(word).format(root=bench.root) for word in self.floor or ()]
+        setup = Setup(bench.root, scripts=self.scripts, floor=floor)
+        servers = bench.fit(setup, *(["has_scripts"] if self.scripts else []))
+        servers = [server for server in servers if server.name != FLOOR or self.floor is not None]
+        rounds = {server.name: [] for server in servers}
         with ExitStack() as stack:
-            running = [bench.run(stack, setup, server) for server in chosen]
+            running = [stack.enter_context(bench.running(setup, server)) for server in servers]
             for one in running:
                 one.await_answer(self.load.path, None if one.server.name == FLOOR else self.content)
-                load.wrk(self.load, one.port, min(WARM, bench.seconds), bench.directory)
+                bench.warm(one, self.load)
             # Noise of the machine meets all alike.
             for _ in range(bench.rounds):
                 for one in running:
-                    found[one.server.name].append(measure(bench, one, self.load, self.whole_processor))
-            table = Table(self.title, *compare(found))
+                    rounds[one.server.name].append(bench.measure(one, self.load, self.scripts))
+            rows = compare(rounds)
             if self.edit:
-                self.look_at_an_edit(bench, running, table)
-        return table
+                for one in running:
+                    rows[one.server.name]["an edit shows"] = self.look_at_edits(bench, one)
+        return Table(self.title, rows)
 
-    def look_at_an_edit(self, bench, running, table):
-        """Replaces the file, and notes who answers with the new one at once."""
+    def look_at_edits(self, bench, running):
+        """Replaces the file again and again, and says whether the next answer is always the new one."""
+        if running.server.name == FLOOR:
+            return "–"
         file, other = bench.root / self.load.path[1:], bench.root / "other"
-        table.columns.append("an edit shows")
-        for number, one in enumerate(running, 1):
-            edited = number.to_bytes(2, "big") * number
-            other.write_bytes(edited)
+        late = 0
+        for number in range(1, 6):
             # It was asked for just now.
-            one.ask(self.load.path)
+            running.ask(self.load.path)
+            other.write_bytes(bytes(number))
             other.replace(file)
-            at_once = one.ask(self.load.path) == (200, edited)
-            answer = "–" if one.server.name == FLOOR else "at once" if at_once else "later"
-            table.rows[one.server.name]["an edit shows"] = answer
+            late += running.ask(self.load.path) != (200, bytes(number))
         file.write_bytes(self.content)
+        return "later" if late else "at once"
 
 
-def measure(bench, running, asked, whole_processor=False):
-    """One round of one server."""
-    before = used(running, whole_processor)
-    counted = load.wrk(asked, running.port, bench.seconds, bench.directory)
-    seconds = used(running, whole_processor) - before
-    return {
-        "requests/s": counted.requests / counted.seconds,
-        "CPU µs/request": 1e6 * seconds / max(counted.requests, 1),
-        "memory MiB": process.memory(running.tree()) / 1024,
-        "failed": counted.failed,
-    }
+def workers(bench):
+    """Two workers and one, on as many processors, which are the client's too where there are no others."""
+    both, others = process.PROCESSORS[:2], process.PROCESSORS[2:] or process.PROCESSORS
+    asked = Load("/1k.bin")
+    rows = {}
+    with ExitStack() as stack:
+        running = {}
+        for count in [1, 2]:
+            setup = Setup(bench.root, workers=count)
+            for server in bench.fit(setup, "has_workers"):
+                place = bench.running(setup, server, processors=both, suffix=f"-{count}")
+                one = running[server.name, count] = stack.enter_context(place)
+                one.await_answer(asked.path)
+                bench.warm(one, asked, processors=others)
+        rounds = {key: [] for key in running}
+        for _ in range(bench.rounds):
+            for key, one in running.items():
+                rounds[key].append(bench.measure(one, asked, processors=others))
+    for name, count in rounds:
+        found = medians(rounds[name, count])
+        row = rows.setdefault(name, {})
+        row[f"requests/s, {count}"] = found["requests/s"]
+        row[f"{COST}, {count}"] = found[COST]
+        row["failed"] = row.get("failed", 0) + found["failed"]
+    for row in rows.values():
+        row["requests/s, 2 ÷ 1"] = row["requests/s, 2"] / row["requests/s, 1"]
+    shared = "" if len(process.PROCESSORS) > 2 else ", the client on the same two processors"
+    return Table(f"A file of 1 KiB, 64 connections, with 1 and 2 workers{shared}", rows)
 
 
-def used(running, whole_processor):
-    if whole_processor:
-        return process.busy_time(process.SERVER)
-    return process.processor_time(running.tree())
+def many_files(bench):
+    """10,000 files of 4 KiB."""
+    directory = bench.root / "many"
+    if not directory.exists():
+        directory.mkdir()
+        for number in range(FILES):
+            (directory / f"{number}.bin").write_bytes(bytes(4 * KIB))
 
 
-def medians(rounds):
-    """The median of each value; of failures the sum."""
-    return {
-        name: sum(one[name] for one in rounds)
-        if name == "failed"
-        else statistics.median(one[name] for one in rounds)
-        for name in rounds[0]
-    }
+def compiled(bench):
+    """The script in C."""
+    source = Path(__file__).with_name("hello.c")
+    script = bench.root / "cgi-bin/hello"
+    subprocess.run(["cc", "-O2", "-static", "-o", script, source], check=True)
 
 
-def compare(found):
-    """The columns and rows of servers, with their processor time beside that of the best peer and of the
-    floor."""
-    rows = {name: medians(rounds) for name, rounds in found.items()}
-    cost = {name: row["CPU µs/request"] for name, row in rows.items()}
-    peers = [value for name, value in cost.items() if name != FLOOR and not name.startswith("pywebd")]
-    for name, row in rows.items():
-        if peers:
-            row["CPU ÷ best peer"] = cost[name] / max(min(peers), 1e-9)
-        if FLOOR in cost:
-            row["CPU ÷ floor"] = cost[name] / max(cost[FLOOR], 1e-9)
-    return list(next(iter(rows.values()), {})), rows
+def interpreted(bench):
+    """The same for Python, that of the system where there is one."""
+    python = shutil.which("python3", path=os.defpath) or sys.executable
+    script = bench.root / "cgi-bin/hello.py"
+    script.write_text(f"#!{python}\nprint('Content-Type: text/plain\\n\\n{HELLO.decode().strip()}')\n")
+    script.chmod(0o755)
 
 
 WORKS = {
     "small": Requests(
-        "A file of 1 KiB, 64 connections", Load("/1k.bin"), bytes(1024), floor=(), edit=True
+        "A file of 1 KiB, 64 connections", Load("/1k.bin"), bytes(KIB), floor=(), edit=True
     ),
+    "records": records,
+    "files": Requests(
+        "10,000 files of 4 KiB in random order, 64 connections",
+        Load(
+            "/many/0.bin",
+            requests=shuffled((f"/many/{number}.bin", "localhost") for number in range(FILES)),
+        ),
+        bytes(4 * KIB),
+        prepare=many_files,
+    ),
+    "connections": Requests(
+        "A connection for each request of 1 KiB, 64 at once",
+        Load("/1k.bin", close=True),
+        bytes(KIB),
+        floor=("close",),
+    ),
+    "100k": Requests(
+        "A file of 100 KiB, 64 connections", Load("/100k.bin"), bytes(100 * KIB)
+    ),
+    "1m": Requests(
+        "A file of 1 MiB, 16 connections", Load("/1m.bin", connections=16), bytes(KIB**2)
+    ),
+    "large": large,
+    "idle": idle,
+    "cgi": Requests(
+        "A script in C (static), 8 at once",
+        Load("/cgi-bin/hello", connections=8),
+        HELLO,
+        floor=("spawn", "{root}/cgi-bin/hello"),
+        prepare=compiled,
+        scripts=True,
+    ),
+    "python": Requests(
+        "A script in Python, 8 at once",
+        Load("/cgi-bin/hello.py", connections=8),
+        HELLO,
+        floor=("spawn", "{root}/cgi-bin/hello.py"),
+        prepare=interpreted,
+        scripts=True,
+    ),
+    "sites": sites,
+    "workers": workers,
 }
