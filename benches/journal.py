@@ -17,7 +17,7 @@ ASKED = Load("/1k.bin")
 
 
 class Journal:
-    """`with Journal(RUN) as journal:` counts the records that come to the journal's socket below this /run.
+    """`with Journal(RUN) as journal:` counts the records that come to the socket in this /run.
 
     A journald that writes them down is neither measured nor filled with them.
     """
@@ -64,7 +64,9 @@ def records(bench):
         running = []
         for server in servers:
             one = bench.running(setup, server)
-            one.journal = stack.enter_context(Journal(one.directory / "run")) if server.records else None
+            one.journal = None
+            if server.records:
+                one.journal = stack.enter_context(Journal(one.directory / "run"))
             running.append(stack.enter_context(one))
             one.await_answer(ASKED.path)
             bench.warm(one, ASKED)

@@ -27,7 +27,7 @@ end
 
 @dataclass
 class Load:
-    """What is asked for: a path, or each line of `requests`, a path and its host, one after the other."""
+    """What is asked for: a path, or one of `requests` after the other, each a path and its host."""
 
     path: str
     connections: int = 64

@@ -1,4 +1,4 @@
-"""What servers keep in memory: from the start, for connections that wait, while they send a large file."""
+"""What servers keep in memory: from the start, for connections that wait, for a large file."""
 
 import resource
 import time
@@ -25,7 +25,9 @@ def idle(bench):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(CONNECTIONS, (most - OTHERS) // max(len(servers), 1))
     wait = 4 * bench.seconds
-    rows = {server.name: {"after the start MiB": after_start(bench, setup, server)} for server in servers}
+    rows = {
+        server.name: {"after the start MiB": after_start(bench, setup, server)} for server in servers
+    }
     with ExitStack() as stack:
         started = [stack.enter_context(bench.running(setup, server)) for server in servers]
         for running in started:
@@ -42,8 +44,8 @@ def idle(bench):
                 "KiB/connection": more / count,
                 "failed": connections.failed,
             }
-    title = f"Memory after the start, and with {count:,} connections {wait:.3g} s after an answer on each"
-    return Table(title, rows)
+    what = f"{count:,} connections {wait:.3g} s after an answer on each"
+    return Table(f"Memory after the start, and with {what}", rows)
 
 
 def after_start(bench, setup, server):

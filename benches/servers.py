@@ -1,7 +1,8 @@
 """The servers: how each is configured to serve a directory with one worker and no log, as its
 documentation says, and how it is started, waited for and ended.
 
-Each has what its packages bring by default, but for unlimited requests and connections. None needs root.
+Each has what its packages bring by default, but for requests and connections without a limit. None
+needs root.
 """
 
 import http.client
@@ -129,7 +130,7 @@ def own_run(directory):
 
 
 class Nginx(Server):
-    """nginx; with `cached`, it keeps open files for a minute without a look at what has become of them."""
+    """nginx; with `cached`, it keeps files open for a minute without a look at what becomes of them."""
 
     programs = ("nginx",)
     version_of = ("-v",)
@@ -192,7 +193,10 @@ class Lighttpd(Server):
     has_scripts = True
 
     def configure(self, setup, directory, port):
-        script = 'server.modules = ("mod_cgi")\n$HTTP["url"] =~ "^/cgi-bin/" { cgi.assign = ("" => "") }\n'
+        script = (
+            'server.modules = ("mod_cgi")\n'
+            '$HTTP["url"] =~ "^/cgi-bin/" { cgi.assign = ("" => "") }\n'
+        )
         (directory / "lighttpd.conf").write_text(
             f'server.document-root = "{setup.root}"\nserver.bind = "127.0.0.1"\nserver.port = {port}\n'
             f'server.errorlog = "{directory}/errors"\nserver.upload-dirs = ("{directory}")\n'
@@ -253,8 +257,8 @@ class H2o(Server):
     def configure(self, setup, directory, port):
         account = "user: root\n" if os.geteuid() == 0 else ""
         (directory / "h2o.conf").write_text(
-            f"num-threads: {setup.workers}\nmax-connections: {setup.connections}\npid-file: {directory}/pid\n"
-            f"error-log: {directory}/errors\n{account}"
+            f"num-threads: {setup.workers}\nmax-connections: {setup.connections}\n"
+            f"pid-file: {directory}/pid\nerror-log: {directory}/errors\n{account}"
             f'listen:\n  host: 127.0.0.1\n  port: {port}\nhosts:\n  "*":\n    paths:\n'
             f'      "/":\n        file.dir: {setup.root}\n'
         )

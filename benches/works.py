@@ -78,7 +78,7 @@ class Requests:
 
 
 def workers(bench):
-    """Two workers and one, on as many processors, which are the client's too where there are no others."""
+    """Two workers and one, on two processors, which are the client's too where there are no others."""
     both, others = process.PROCESSORS[:2], process.PROCESSORS[2:] or process.PROCESSORS
     asked = Load("/1k.bin")
     rows = {}
