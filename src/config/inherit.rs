@@ -90,12 +90,10 @@ pub(super) struct Cell<'r, V> {
 /// The cells of a site. The rules must have one for the prefix `/` with a verb, and no key twice.
 /// `base` is what the site itself says.
 pub(super) fn cells<'r, V>(rules: &'r [Rule<V>], base: &Effective) -> Vec<Cell<'r, V>> {
-    // An exact key covers nothing else, and there may be thousands of redirects.
-    let mut wide: Vec<_> = rules.iter().filter(|rule| !is_exact(&rule.key)).collect();
-    wide.sort_by(|one, other| one.key.rank().cmp(&other.key.rank()));
+    let wide = Wide::new(rules);
     let written = rules.iter().map(|rule| {
         let own = Some(rule).filter(|rule| is_exact(&rule.key));
-        let covering: Vec<_> = own.into_iter().chain(covering(&wide, &rule.key)).collect();
+        let covering: Vec<_> = own.into_iter().chain(wide.covering(&rule.key)).collect();
         cell(rule.key.clone(), Arc::clone(&rule.text), &covering, base)
     });
     let crossings = crossings(&wide).into_iter().map(|(key, covering)| {
@@ -124,10 +122,91 @@ fn cell<'r, V>(
     }
 }
 
-/// The rules that apply to all paths of a key, the most specific first.
-fn covering<'r, V>(wide: &[&'r Rule<V>], key: &Key) -> Vec<&'r Rule<V>> {
-    let covers = wide.iter().filter(|rule| rule.key.covers(key));
-    covers.copied().collect()
+/// The rules that cover more than a path: all but those of exact keys, of which there may be thousands.
+///
+/// There may be thousands of prefixes, too, so each knows the next shorter one that it is below; of
+/// endings there are few, and all are tried.
+struct Wide<'r, V> {
+    /// The most specific first.
+    rules: Vec<&'r Rule<V>>,
+    /// In the order of their bytes.
+    prefixes: Vec<Prefix<'r>>,
+    /// The places in `rules` of endings.
+    endings: Vec<usize>,
+}
+
+struct Prefix<'r> {
+    path: &'r [u8],
+    /// The place of its rule in `rules`.
+    rule: usize,
+    /// The place in `prefixes` of the longest one that it is below.
+    parent: Option<usize>,
+    /// How many it is below.
+    depth: usize,
+}
+
+impl<'r, V> Wide<'r, V> {
+    fn new(rules: &'r [Rule<V>]) -> Self {
+        let mut rules: Vec<_> = rules.iter().filter(|rule| !is_exact(&rule.key)).collect();
+        rules.sort_by(|one, other| one.key.rank().cmp(&other.key.rank()));
+        let mut endings = Vec::new();
+        let mut prefixes = Vec::new();
+        for (at, rule) in rules.iter().enumerate() {
+            match &rule.key {
+                Key::Prefix(path) => prefixes.push(Prefix {
+                    path,
+                    rule: at,
+                    parent: None,
+                    depth: 0,
+                }),
+                Key::Ending { .. } | Key::Exact(_) => endings.push(at),
+            }
+        }
+        prefixes.sort_unstable_by_key(|prefix| prefix.path);
+        let mut wide = Self {
+            rules,
+            prefixes,
+            endings,
+        };
+        for at in 1..wide.prefixes.len() {
+            let parent = wide.longest(at - 1, wide.prefixes[at].path);
+            wide.prefixes[at].depth = parent.map_or(0, |at| wide.prefixes[at].depth + 1);
+            wide.prefixes[at].parent = parent;
+        }
+        wide
+    }
+
+    /// The longest prefix of a path that ends with a slash, among one and those that it is below.
+    fn longest(&self, at: usize, path: &[u8]) -> Option<usize> {
+        let above = std::iter::successors(Some(at), |&at| self.prefixes[at].parent);
+        let mut above = above.skip_while(|&at| !path.starts_with(self.prefixes[at].path));
+        above.next()
+    }
+
+    /// The rules that apply to all paths of a key, the most specific first.
+    fn covering(&self, key: &Key) -> Vec<&'r Rule<V>> {
+        let directory = match key {
+            Key::Exact(path) if !path.ends_with(b"/") => [path, &b"/"[..]].concat(),
+            Key::Exact(path) | Key::Prefix(path) => path.to_vec(),
+            Key::Ending { prefix, .. } => prefix.to_vec(),
+        };
+        // What begins a path comes before it, and all between the two begin so, too.
+        let after = self
+            .prefixes
+            .partition_point(|prefix| prefix.path <= &*directory);
+        let longest = after
+            .checked_sub(1)
+            .and_then(|at| self.longest(at, &directory));
+        let prefixes = std::iter::successors(longest, |&at| self.prefixes[at].parent);
+        let prefixes = prefixes.map(|at| self.prefixes[at].rule);
+        let endings = self.endings.iter().copied();
+        let mut covering: Vec<_> = endings
+            .filter(|&at| self.rules[at].key.covers(key))
+            .chain(prefixes)
+            .collect();
+        covering.sort_unstable();
+        covering.into_iter().map(|at| self.rules[at]).collect()
+    }
 }
 
 fn decider<'r, V>(covering: &[&'r Rule<V>]) -> &'r Rule<V> {
@@ -142,14 +221,14 @@ type Crossing<'r, V> = (Key, Vec<&'r Rule<V>>);
 
 /// Where an ending reaches below a longer prefix, of a key for all there or for a shorter ending,
 /// and changes something.
-fn crossings<'r, V>(wide: &[&'r Rule<V>]) -> Vec<Crossing<'r, V>> {
-    let mut known: HashSet<Key> = wide.iter().map(|rule| rule.key.clone()).collect();
+fn crossings<'r, V>(wide: &Wide<'r, V>) -> Vec<Crossing<'r, V>> {
+    let mut known: HashSet<Key> = wide.rules.iter().map(|rule| rule.key.clone()).collect();
     let mut crossings = Vec::new();
-    for rule in wide {
+    for rule in wide.endings.iter().map(|&at| wide.rules[at]) {
         let Key::Ending { prefix, ending } = &rule.key else {
             continue;
         };
-        for below in wide {
+        for below in &wide.rules {
             let longer = match &below.key {
                 Key::Prefix(longer) => longer,
                 Key::Ending {
@@ -166,8 +245,8 @@ fn crossings<'r, V>(wide: &[&'r Rule<V>]) -> Vec<Crossing<'r, V>> {
             if !longer.starts_with(prefix) || rule.key.covers(&below.key) || known.contains(&key) {
                 continue;
             }
-            let of_crossing = covering(wide, &key);
-            let of_prefix = decider(&covering(wide, &below.key));
+            let of_crossing = wide.covering(&key);
+            let of_prefix = decider(&wide.covering(&below.key));
             if rule.options != Options::default() || !std::ptr::eq(decider(&of_crossing), of_prefix)
             {
                 known.insert(key.clone());
@@ -182,13 +261,13 @@ fn is_exact(key: &Key) -> bool {
     matches!(key, Key::Exact(_))
 }
 
-/// How many comparisons the cells of these rules take at most: the written and the crossing ones,
-/// each with every rule that is not exact.
+/// How many steps the cells of these rules take at most: the written and the crossing ones, each with
+/// all endings and the prefixes that it may be below.
 pub(super) fn work<V>(rules: &[Rule<V>]) -> usize {
-    let wide = rules.iter().filter(|rule| !is_exact(&rule.key)).count();
-    let is_ending = |rule: &&Rule<V>| matches!(rule.key, Key::Ending { .. });
-    let endings = rules.iter().filter(is_ending).count();
-    (rules.len() + wide * endings) * wide
+    let wide = Wide::new(rules);
+    let (all, endings) = (wide.rules.len(), wide.endings.len());
+    let deepest = wide.prefixes.iter().map(|prefix| prefix.depth + 1).max();
+    (rules.len() + all * endings) * (endings + deepest.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) enum Location {
     Elsewhere(Arc<Root>),
 }
 
-/// Some thousand path keys of one site, or hundreds that cross endings; more are a slip.
+/// Thousands of path keys that are below each other, or hundreds that cross endings; more are a slip.
 const MOST_WORK: usize = 50_000_000;
 
 /// The rules of a site, each key once, with one for `/` that has a verb.
