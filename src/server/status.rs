@@ -11,7 +11,7 @@ use crate::{
     config::Source,
     records::format::terminal,
     server::{Server, launcher::LauncherChild, listener::Origin, outcome::Latest},
-    site::{Site, SiteId, Snapshot},
+    site::{Site, Snapshot},
     transport::Listen,
 };
 
@@ -238,13 +238,13 @@ fn reload(latest: &Latest) -> Reload {
 }
 
 fn sites(snapshot: &Snapshot) -> Vec<SiteStatus> {
-    let sites = snapshot.sites.iter().enumerate();
-    let status = |(number, site): (usize, &Site)| SiteStatus {
+    let hosts = snapshot.hosts.by_site(snapshot.sites.len());
+    let status = |(site, hosts): (&Site, Vec<String>)| SiteStatus {
         name: site.name.to_string(),
-        hosts: snapshot.hosts.of(SiteId(number)),
+        hosts,
         scripts: scripts(site),
     };
-    sites.map(status).collect()
+    snapshot.sites.iter().zip(hosts).map(status).collect()
 }
 
 fn scripts(site: &Site) -> Scripts {

@@ -61,9 +61,8 @@ impl Hosts {
             .or_else(|| self.any.on(listener))
     }
 
-    /// The patterns that a site takes, as written, in the order of the alphabet.
-    pub fn of(&self, site: SiteId) -> Vec<String> {
-        let is_its = |takers: &Takers| takers.0.iter().any(|taker| taker.site == site);
+    /// The patterns that each of so many sites takes, in the order of the alphabet.
+    pub fn by_site(&self, sites: usize) -> Vec<Vec<String>> {
         let exact = self
             .exact
             .iter()
@@ -72,11 +71,18 @@ impl Hosts {
         let wildcard = wildcard.map(|(suffix, takers)| (format!("*{suffix}"), takers));
         let any = [("*".to_owned(), &self.any)];
         let all = exact.chain(wildcard).chain(any);
-        let mut own: Vec<_> = all
-            .filter_map(|(pattern, takers)| is_its(takers).then_some(pattern))
-            .collect();
-        own.sort();
-        own
+        let mut patterns = vec![Vec::new(); sites];
+        for (pattern, takers) in all {
+            for taker in &takers.0 {
+                patterns[taker.site.0].push(pattern.clone());
+            }
+        }
+        for own in &mut patterns {
+            own.sort();
+            // One that stands twice, or for each of several listeners.
+            own.dedup();
+        }
+        patterns
     }
 
     fn named(&self, listener: &Listen, host: &Host) -> Option<SiteId> {

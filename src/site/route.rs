@@ -228,7 +228,16 @@ impl Routes {
 
     /// The route whose key is written so.
     pub fn keyed(&self, text: &str) -> Option<&Route> {
-        self.all.iter().find(|route| &*route.text == text)
+        let id = match Key::parse(text).ok()? {
+            Key::Exact(path) => self.exact.get(&path).copied(),
+            Key::Prefix(prefix) => self.below.get(directory(&prefix))?.whole,
+            Key::Ending { prefix, ending } => {
+                let mut endings = self.below.get(directory(&prefix))?.endings.iter();
+                endings.find(|(own, _)| *own == ending).map(|&(_, id)| id)
+            }
+        };
+        let route = &self[id?];
+        (&*route.text == text).then_some(route)
     }
 
     /// All routes, most specific first.
