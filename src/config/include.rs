@@ -1,7 +1,9 @@
 //! `include` patterns: `*` and `?` in the last component, relative to the including file.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    fs::{self, FileType},
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -45,24 +47,35 @@ pub(super) fn expand(pattern: &str, including: &Path) -> Result<Included, Patter
     let wanted = last.as_bytes();
     let mut files = Vec::new();
     let mut others = false;
-    for name in
-        names(directory).map_err(|error| PatternError::Directory(directory.into(), error))?
-    {
+    let entries =
+        entries(directory).map_err(|error| PatternError::Directory(directory.into(), error))?;
+    for (name, kind) in entries {
         if name.as_bytes().starts_with(b".") && !wanted.starts_with(b".") {
             continue;
         }
-        let file = directory.join(&name);
-        if matches(wanted, name.as_bytes()) && !file.is_dir() {
-            files.push(file);
-        } else {
+        if !matches(wanted, name.as_bytes()) {
             others = true;
+            continue;
+        }
+        let file = directory.join(&name);
+        // Where the directory itself does not say what a name is, or that it is a link.
+        let is_directory = match kind {
+            Some(kind) if !kind.is_symlink() => kind.is_dir(),
+            _ => file.is_dir(),
+        };
+        if is_directory {
+            others = true;
+        } else {
+            files.push(file);
         }
     }
-    files.sort();
+    // Of one directory, so their bytes tell the order.
+    files.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
     Ok(Included::Matches { files, others })
 }
 
-fn names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+/// The names in a directory, and what the directory says they are.
+fn entries(directory: &Path) -> io::Result<Vec<(OsString, Option<FileType>)>> {
     let here = Path::new(".");
     let directory = if directory.as_os_str().is_empty() {
         here
@@ -70,7 +83,7 @@ fn names(directory: &Path) -> io::Result<Vec<std::ffi::OsString>> {
         directory
     };
     fs::read_dir(directory)?
-        .map(|entry| entry.map(|entry| entry.file_name()))
+        .map(|entry| entry.map(|entry| (entry.file_name(), entry.file_type().ok())))
         .collect()
 }
 

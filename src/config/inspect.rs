@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, Metadata},
+    fs::{self, DirEntry, File, Metadata},
     io::Read as _,
     os::unix::{
         ffi::OsStrExt,
@@ -76,25 +76,25 @@ pub(super) enum Finding {
 }
 
 /// Looks at a directory of scripts and those directly below it. Links may lead to what is in it or
-/// in one of the other directories.
+/// in one of the other directories. Nothing comes of a directory that cannot be looked into.
 pub(super) fn scripts<'d>(
     directory: &'d Path,
     followed: impl Iterator<Item = &'d Path>,
-) -> Vec<Finding> {
+) -> Option<Vec<Finding>> {
     let places = std::iter::once(directory).chain(followed);
     let mut look = Look {
-        places: places.filter_map(|path| path.canonicalize().ok()).collect(),
+        places: places.collect(),
         left: MOST_FILES,
         findings: Vec::new(),
     };
-    look.directory(directory, DEPTH);
-    look.findings
+    look.directory(directory, DEPTH)?;
+    Some(look.findings)
 }
 
 /// A look at the scripts of a path key.
-struct Look {
+struct Look<'d> {
     /// Where links may lead.
-    places: Vec<PathBuf>,
+    places: Vec<&'d Path>,
     /// How many files may still be looked at.
     left: usize,
     findings: Vec<Finding>,
@@ -136,29 +136,27 @@ pub(super) fn program(file: &Path) -> Option<Finding> {
     inspect_file(file, &metadata)
 }
 
-impl Look {
-    fn directory(&mut self, directory: &Path, depth: usize) {
+impl Look<'_> {
+    fn directory(&mut self, directory: &Path, depth: usize) -> Option<()> {
         // What cannot be read here cannot be run by name either, or is no business of ours.
-        let (Ok(metadata), Ok(entries)) = (fs::metadata(directory), fs::read_dir(directory)) else {
-            return;
-        };
+        let metadata = fs::metadata(directory).ok()?;
+        let entries = fs::read_dir(directory).ok()?;
         self.findings
             .extend(writable("directory", directory, &metadata));
-        let mut paths: Vec<_> = entries
-            .take(self.left)
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .collect();
-        self.left -= paths.len();
-        paths.sort();
-        for path in paths {
-            let name = path.file_name().unwrap_or_default();
+        let mut entries: Vec<_> = entries.take(self.left).flatten().collect();
+        self.left -= entries.len();
+        entries.sort_by_cached_key(DirEntry::file_name);
+        for entry in entries {
+            if is_hidden(entry.file_name().as_bytes()) {
+                continue;
+            }
+            let path = entry.path();
             let Ok(metadata) = fs::metadata(&path) else {
                 continue;
             };
-            if is_hidden(name.as_bytes()) {
-                continue;
-            }
-            if let Some(mistake) = self.leads_out(&path, &metadata) {
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            let leads_out = is_link.then(|| self.leads_out(&path, &metadata)).flatten();
+            if let Some(mistake) = leads_out {
                 self.findings.push(Finding::Broken(mistake));
             } else if metadata.is_file() {
                 self.findings.extend(inspect_file(&path, &metadata));
@@ -166,16 +164,18 @@ impl Look {
                 self.directory(&path, depth - 1);
             }
         }
+        Some(())
     }
 
     /// A link to a program that is somewhere else.
     fn leads_out(&self, path: &Path, metadata: &Metadata) -> Option<Mistake> {
-        let is_link = fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink());
-        if !is_link || metadata.permissions().mode() & 0o111 == 0 {
+        if metadata.permissions().mode() & 0o111 == 0 {
             return None;
         }
         let target = path.canonicalize().ok()?;
-        if self.places.iter().any(|place| target.starts_with(place)) {
+        let places = self.places.iter();
+        let mut places = places.filter_map(|place| place.canonicalize().ok());
+        if places.any(|place| target.starts_with(place)) {
             return None;
         }
         let (path, parent) = (path.display(), target.parent()?.display());
@@ -215,14 +215,15 @@ fn writable(what: &str, path: &Path, metadata: &Metadata) -> Option<Finding> {
 
 /// The beginning of a file's first line, without its newline; empty where it cannot be read.
 fn first_line(path: &Path) -> Vec<u8> {
-    const LONGEST: u64 = 256;
+    const LONGEST: usize = 256;
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    let mut start = Vec::new();
-    if let Ok(file) = options.open(path) {
-        // What was read before an error is enough to judge.
-        let _ = file.take(LONGEST).read_to_end(&mut start);
-    }
+    let mut start = vec![0; LONGEST];
+    // Of a regular file the first read has all that is wanted.
+    let length = options
+        .open(path)
+        .and_then(|mut file| file.read(&mut start));
+    start.truncate(length.unwrap_or_default());
     let end = start.iter().position(|&byte| byte == b'\n');
     start.truncate(end.unwrap_or(start.len()));
     start
@@ -306,7 +307,7 @@ mod tests {
             Finding::Unsafe(mistake) => format!("unsafe: {}", mistake.message),
             Finding::Broken(mistake) => format!("broken: {}", mistake.message),
         };
-        let findings = scripts(directory, std::iter::empty());
+        let findings = scripts(directory, std::iter::empty()).unwrap();
         findings.into_iter().map(message).collect()
     }
 

@@ -11,13 +11,13 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use crate::config::{
     findings::{Findings, Mistake},
-    include::{Included, PatternError, expand},
+    include::{Included, PatternError},
     seen::Seen,
     sources::{NOWHERE, Sources, Span},
     tree::{Variables, replace_variables},
@@ -29,8 +29,8 @@ pub(super) const FILE_KEYS: [&str; 2] = ["version", "include"];
 /// The version of the schema.
 const VERSION: &str = "1";
 
-/// Bytes of one file.
-const LARGEST_FILE: usize = 1 << 20;
+/// Bytes of one file: some 40,000 sites.
+const LARGEST_FILE: usize = 8 << 20;
 
 /// Includes within includes.
 const DEEPEST_INCLUDE: usize = 8;
@@ -74,8 +74,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads a file that was asked for at a span: the main file, at depth 0, or an included one.
     fn file(&mut self, path: &Path, asked: &Span, depth: usize) {
-        self.files.seen.push(Seen::path(path));
-        let (identity, bytes) = match open(path) {
+        let (seen, opened) = match open(path) {
+            Ok((file, stat)) => (Seen::opened(path, &stat), content(file, &stat)),
+            // What is there is to be as bad as what is seen now.
+            Err(_) => (Seen::path(path), read_whole(path)),
+        };
+        self.files.seen.push(seen);
+        let (identity, bytes) = match opened {
             Ok(opened) => opened,
             Err(reason) => {
                 self.files.incomplete = true;
@@ -113,11 +118,14 @@ impl Reader<'_> {
         let mut lines = HashSet::new();
         for error in errors {
             let span = error.span().unwrap_or(text.len()..text.len());
-            let line = text.get(..span.start).unwrap_or(text).matches('\n').count();
-            if lines.len() < SYNTAX_ERRORS && lines.insert(line) {
+            let line = self.files.sources.line(base + span.start);
+            if lines.insert(line) {
                 let mistake = syntax_mistake(error.message(), text, (span.start, line));
                 self.findings
                     .error(&(base + span.start..base + span.end), mistake);
+            }
+            if lines.len() == SYNTAX_ERRORS {
+                return;
             }
         }
     }
@@ -191,8 +199,8 @@ impl Reader<'_> {
     }
 
     fn pattern(&mut self, pattern: &str, path: &Path, span: &Span, depth: usize) {
-        let seen = Seen::pattern(pattern, path);
-        match expand(pattern, path) {
+        let (seen, expanded) = Seen::expanded(pattern, path);
+        match expanded {
             Ok(Included::File(file)) => self.file(&file, span, depth + 1),
             Ok(Included::Matches { files, others }) => {
                 self.files.seen.push(seen);
@@ -226,23 +234,34 @@ impl Reader<'_> {
 
 /// The content of a regular file that is not large, or why not.
 pub(super) fn bounded(path: &Path) -> Result<Vec<u8>, String> {
-    open(path).map(|(_, bytes)| bytes)
+    read_whole(path).map(|(_, bytes)| bytes)
 }
 
-/// Opens a regular file: its identity and content, or why not.
-fn open(path: &Path) -> Result<((u64, u64), Vec<u8>), String> {
+/// Device and inode, and the content.
+type Whole = ((u64, u64), Vec<u8>);
+
+fn read_whole(path: &Path) -> Result<Whole, String> {
+    let (file, stat) = open(path)?;
+    content(file, &stat)
+}
+
+/// Opens a regular file, or says why not.
+fn open(path: &Path) -> Result<(File, Stat), String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| reason(&io::Error::from(error)))?;
     let stat = rustix::fs::fstat(&fd).map_err(|error| reason(&io::Error::from(error)))?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return Err("it is a directory".into()),
-        _ => return Err("it is not a regular file".into()),
+        FileType::RegularFile => Ok((File::from(fd), stat)),
+        FileType::Directory => Err("it is a directory".into()),
+        _ => Err("it is not a regular file".into()),
     }
-    let mut bytes = Vec::new();
-    File::from(fd)
-        .take(LARGEST_FILE as u64 + 1)
+}
+
+fn content(file: File, stat: &Stat) -> Result<Whole, String> {
+    let size = usize::try_from(stat.st_size).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(size.min(LARGEST_FILE) + 1);
+    file.take(LARGEST_FILE as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| reason(&error))?;
     if bytes.len() > LARGEST_FILE {

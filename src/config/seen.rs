@@ -54,12 +54,39 @@ impl Seen {
         Self::now(What::Path(path.to_owned()))
     }
 
+    /// A file as it is now, which was opened by its name just now.
+    pub(super) fn opened(path: &Path, stat: &Stat) -> Self {
+        let what = What::Path(path.to_owned());
+        let state = State::present(stat);
+        Self { what, state }
+    }
+
+    /// What a pattern matches now, and what there is to read.
+    pub(super) fn expanded(
+        pattern: &str,
+        including: &Path,
+    ) -> (Self, Result<Included, PatternError>) {
+        let expanded = expand(pattern, including);
+        let what = What::Pattern {
+            pattern: pattern.to_owned(),
+            including: including.to_owned(),
+        };
+        let state = State::of(&expanded);
+        (Self { what, state }, expanded)
+    }
+
     /// What a pattern matches now.
+    #[cfg(test)]
     pub fn pattern(pattern: &str, including: &Path) -> Self {
         Self::now(What::Pattern {
             pattern: pattern.to_owned(),
             including: including.to_owned(),
         })
+    }
+
+    /// Whether it is now as it was.
+    pub fn is_same(&self) -> bool {
+        self.what.state() == self.state
     }
 
     /// The same thing as it is now.
@@ -69,15 +96,21 @@ impl Seen {
     }
 
     fn now(what: What) -> Self {
-        let state = match &what {
-            What::Path(path) => state(path),
-            What::Pattern { pattern, including } => matches(pattern, including),
-        };
+        let state = what.state();
         Self { what, state }
     }
 }
 
 impl What {
+    fn state(&self) -> State {
+        match self {
+            Self::Path(path) => {
+                stat(path).map_or_else(State::Missing, |stat| State::present(&stat))
+            }
+            Self::Pattern { pattern, including } => State::of(&expand(pattern, including)),
+        }
+    }
+
     /// The name under which it is found, and for a pattern the directory it looks into.
     pub fn place(&self) -> PathBuf {
         match self {
@@ -90,10 +123,9 @@ impl What {
     }
 }
 
-fn state(path: &Path) -> State {
-    match stat(path) {
-        Err(error) => State::Missing(error),
-        Ok(stat) => State::Present {
+impl State {
+    fn present(stat: &Stat) -> Self {
+        Self::Present {
             identity: (
                 stat.st_dev,
                 stat.st_ino,
@@ -101,8 +133,19 @@ fn state(path: &Path) -> State {
                 stat.st_uid,
                 stat.st_gid,
             ),
-            content: content(&stat),
-        },
+            content: content(stat),
+        }
+    }
+
+    fn of(expanded: &Result<Included, PatternError>) -> Self {
+        match expanded {
+            Ok(Included::Matches { files, .. }) => Self::Matches(files.clone()),
+            Ok(Included::File(file)) => Self::Matches(vec![file.clone()]),
+            Err(PatternError::Directory(_, error)) => {
+                Self::Missing(Errno::from_io_error(error).unwrap_or(Errno::IO))
+            }
+            Err(PatternError::WildcardInDirectory) => Self::Missing(Errno::INVAL),
+        }
     }
 }
 
@@ -120,17 +163,6 @@ fn content(stat: &Stat) -> Option<(i64, [i64; 4])> {
         part(stat.st_ctime_nsec),
     ];
     Some((stat.st_size, times))
-}
-
-fn matches(pattern: &str, including: &Path) -> State {
-    match expand(pattern, including) {
-        Ok(Included::Matches { files, .. }) => State::Matches(files),
-        Ok(Included::File(file)) => State::Matches(vec![file]),
-        Err(PatternError::Directory(_, error)) => {
-            State::Missing(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        }
-        Err(PatternError::WildcardInDirectory) => State::Missing(Errno::INVAL),
-    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,12 @@ impl Sources {
         self.file(&(base..base)).map_or("", |file| &file.text)
     }
 
+    /// The index of the line with this offset in its file.
+    pub fn line(&self, at: usize) -> usize {
+        self.file(&(at..at))
+            .map_or(0, |file| file.line(at - file.base))
+    }
+
     /// The place a span names; none for [`NOWHERE`].
     pub fn place(&self, span: &Span) -> Option<Place> {
         let file = self.file(span)?;

@@ -31,10 +31,10 @@ const SITE: &str = "version = 1\n[site.a]\nhosts = [\"*\"]\nroot = \"www\"\n";
 #[test]
 fn files_that_are_no_text_are_one_finding_each() {
     let mut huge = SITE.as_bytes().to_vec();
-    huge.resize(2 << 20, b'\n');
+    huge.resize(9 << 20, b'\n');
     for (bytes, expected) in [
         (&b"version = 1\n# caf\xe9\n"[..], "the file is not UTF-8"),
-        (&huge, "it is larger than 1 MiB"),
+        (&huge, "it is larger than 8 MiB"),
     ] {
         let loaded = load_bytes(bytes);
         let found = messages(&loaded);

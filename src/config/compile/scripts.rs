@@ -1,7 +1,7 @@
 //! Checks of the programs that path keys map: who can change the programs, whether they would run, and whether
 //! another path would show them.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use serde_spanned::Spanned;
 
@@ -61,15 +61,18 @@ pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolv
     let Some(directory) = place(location, prefix, site_root) else {
         return;
     };
+    if let Some(findings) = inspect::scripts(&directory, site_root.followed()) {
+        for finding in findings {
+            report(Some(finding), &span, resolver);
+        }
+        return;
+    }
     // By the command line, directories of scripts may be there or not; elsewhere and below a
     // root that is missing itself, it was reported.
     let is_expected = matches!(location, Location::Site) && span != NOWHERE;
-    if is_expected && site_root.path().is_dir() && !directory.exists() {
+    if is_expected && !directory.exists() && site_root.path().is_dir() {
         let message = format!("directory {} does not exist", directory.display());
         resolver.findings.warning(&span, Mistake::new(message));
-    }
-    for finding in inspect::scripts(&directory, site_root.followed()) {
-        report(Some(finding), &span, resolver);
     }
 }
 
@@ -126,6 +129,12 @@ pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut F
             }
             _ => None,
         });
+    let mut interpreted = interpreted.peekable();
+    if interpreted.peek().is_none() {
+        return;
+    }
+    let decided = rules.iter().filter(|rule| rule.verb.is_some());
+    let decided: HashSet<&Key> = decided.map(|rule| &rule.key).collect();
     for (rule, prefix, ending) in interpreted {
         let longer =
             |directory: &[u8]| directory.len() > prefix.len() && directory.starts_with(prefix);
@@ -134,9 +143,7 @@ pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut F
                 prefix: directory.into(),
                 ending: ending.clone(),
             };
-            let is_meant = rules
-                .iter()
-                .any(|rule| rule.key == own && rule.verb.is_some());
+            let is_meant = decided.contains(&own);
             let has_such = || place.is_some_and(|place| inspect::has_ending(&place, ending));
             if longer(directory) && !is_meant && has_such() {
                 let (ending, key) = (&rule.text, String::from_utf8_lossy(directory));

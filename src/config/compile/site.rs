@@ -276,11 +276,10 @@ pub(super) fn open_root(
     resolver: &mut Resolver<'_>,
 ) -> Arc<Root> {
     let absolute = resolver.sources.resolve(path, span);
-    let seen = Seen::path(&absolute);
     if path.as_os_str().is_empty() {
         let mistake = Mistake::new("the path of a directory is empty");
         resolver.findings.error(span, mistake);
-    } else if let Err(reason) = inspect::directory(&absolute) {
+    } else if let Err((seen, reason)) = present(&absolute) {
         let mistake = Mistake::new(format!("directory {} {reason}", path.display()));
         let mistake = if path == absolute {
             mistake
@@ -292,6 +291,15 @@ pub(super) fn open_root(
         resolver.seen.push(seen);
     }
     Arc::new(Root::new(absolute).following(follow))
+}
+
+/// Whether a directory can be served; else how it was before that was found.
+fn present(directory: &Path) -> Result<(), (Seen, String)> {
+    if inspect::directory(directory).is_ok() {
+        return Ok(());
+    }
+    let seen = Seen::path(directory);
+    inspect::directory(directory).map_err(|reason| (seen, reason))
 }
 
 /// A list of addresses and networks, and its text.

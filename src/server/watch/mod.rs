@@ -157,12 +157,12 @@ impl Watcher {
 
     /// Compares what is there with what was. Fails when the server is gone.
     fn look(&mut self) -> Result<(), ()> {
-        let found: Vec<Seen> = self.seen.iter().map(Seen::again).collect();
-        let now = Instant::now();
-        if found == self.seen {
+        if self.seen.iter().all(Seen::is_same) {
             self.stage = Stage::Quiet;
             return Ok(());
         }
+        let now = Instant::now();
+        let found: Vec<Seen> = self.seen.iter().map(Seen::again).collect();
         let (first, since) = match &self.stage {
             Stage::Changing { first, last } if last.0 == found => (*first, last.1),
             Stage::Changing { first, .. } => (*first, now),
