@@ -123,17 +123,20 @@ impl Watcher {
             let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
             let next = self.shared.lock().take();
             let has_news = self.notices.has_news() || self.notices.is_blind();
-            match (next, &self.stage) {
+            let is_stale = match (next, &self.stage) {
                 (Some(seen), _) => {
                     self.seen = seen;
                     self.stage = Stage::Quiet;
+                    true
                 }
-                (None, Stage::Changing { .. }) => {}
-                (None, Stage::Quiet) if has_news => {}
+                (None, Stage::Changing { .. }) => has_news,
+                (None, Stage::Quiet) if has_news => true,
                 (None, Stage::Quiet | Stage::Told) => continue,
-            }
+            };
             // Watched before they are looked at: what changes after that is noticed.
-            self.notices.follow(&self.seen);
+            if is_stale {
+                self.notices.follow(&self.seen);
+            }
             if self.look().is_err() {
                 return;
             }
