@@ -17,7 +17,7 @@ pub fn launch(what: &Launcher) -> Exit {
     let refused = |error: &dyn Error| (error.to_string(), Exit::OsError);
     let outcome = serve::source(&what.serve).and_then(|source| {
         let listener = listener(what).map_err(|error| refused(&error))?;
-        let log_level = logging::direct(level(&source), "pywebd-cgi");
+        let log_level = logging::direct(tracing::Level::INFO, "pywebd-cgi");
         let load = || {
             let snapshot = load(&source)?;
             set_level(&log_level, &snapshot.log);
@@ -53,15 +53,9 @@ fn listener(what: &Launcher) -> io::Result<OwnedFd> {
         .ok_or_else(|| io::Error::other(missing))
 }
 
-/// What the configuration says of the log, as long as it can be read.
-fn level(source: &Source) -> tracing::Level {
-    load(source).map_or(tracing::Level::INFO, |snapshot| snapshot.log.level)
-}
-
 /// The launcher's own reading of the configuration.
 fn load(source: &Source) -> Result<Snapshot, String> {
-    // Whoever asks for a script was let pass, and passwords may be for the server's eyes alone.
-    let loaded = config::load_without_passwords(source, &config::environment::variable);
+    let loaded = config::load_for_launcher(source, &config::environment::variable);
     loaded.snapshot.ok_or_else(|| {
         let findings = loaded.report.diagnostics.iter();
         let lines: Vec<String> = findings.map(ToString::to_string).collect();

@@ -14,7 +14,7 @@ pub fn show(source: &Source) -> Outcome {
     let findings = loaded.report.render();
     match loaded.snapshot {
         Some(_) => Outcome {
-            output: table(&loaded.values.settings),
+            output: table(&loaded.values.settings()),
             findings,
             exit: Exit::Success,
         },

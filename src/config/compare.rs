@@ -7,25 +7,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::PathBuf,
 };
 
-use crate::config::{Setting, diagnostic::Printable};
+use crate::config::{
+    diagnostic::Printable,
+    values::{Section, Values},
+};
 
 /// Longer values are cut.
 const SHOWN_VALUE: usize = 160;
 
 /// So many other paths with the same change are named.
 const SHOWN_PATHS: usize = 3;
-
-/// What a configuration comes to, as far as people see it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Values {
-    /// Every effective value.
-    pub settings: Vec<Setting>,
-    /// A hash of the content of each file that was read beside the configuration itself.
-    pub contents: BTreeMap<PathBuf, u64>,
-}
 
 /// One difference. Its `Display` is a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +50,14 @@ pub enum Difference {
 
 /// What `new` changes in `old`, in the order of tables, paths and keys.
 pub fn compare(old: &Values, new: &Values) -> Vec<Change> {
-    let (old_tables, new_tables) = (tables(&old.settings), tables(&new.settings));
+    let (old_tables, new_tables) = (tables(old), tables(new));
     let mut changes = Vec::new();
     for table in union(&old_tables, &new_tables) {
         match (old_tables.get(table), new_tables.get(table)) {
-            (Some(old), Some(new)) => changes.extend(changes_of_table(table, old, new)),
+            (Some(old), Some(new)) if is_same(old, new) => {}
+            (Some(old), Some(new)) => {
+                changes.extend(changes_of_table(table, &by_path(old), &by_path(new)));
+            }
             (old, _) => changes.push(whole(table, None, old.is_some())),
         }
     }
@@ -91,51 +87,35 @@ struct Held {
     is_written: bool,
 }
 
-fn tables(settings: &[Setting]) -> BTreeMap<&str, Table<'_>> {
-    let mut tables: BTreeMap<&str, Table<'_>> = BTreeMap::new();
-    for setting in settings {
-        let (table, path, key) = parts(&setting.key);
-        let keys = tables.entry(table).or_default().entry(path).or_default();
-        let held = keys.entry(key).or_default();
-        // Restrictions of several keys hold together, each with a line of its own.
-        if !held.text.is_empty() {
-            held.text.push_str(" and ");
-        }
-        held.text.push_str(&setting.value);
-        held.is_written |= setting.origin.is_some();
+fn tables(values: &Values) -> BTreeMap<&str, Vec<&Section>> {
+    let mut tables: BTreeMap<&str, Vec<&Section>> = BTreeMap::new();
+    for section in values.sections() {
+        tables.entry(&section.table).or_default().push(section);
     }
     tables
 }
 
-/// A dotted key as its table, its path key, and the rest.
-fn parts(key: &str) -> (&str, Option<&str>, &str) {
-    let dots: Vec<usize> = dots(key).collect();
-    let is_site = key.starts_with("site.");
-    match dots[..] {
-        [_, name, path, end, ..] if is_site && &key[name + 1..path] == "path" => {
-            (&key[..name], Some(&key[path + 1..end]), &key[end + 1..])
-        }
-        [_, name, ..] if is_site => (&key[..name], None, &key[name + 1..]),
-        [first, ..] => (&key[..first], None, &key[first + 1..]),
-        [] => (key, None, ""),
-    }
+/// Of thousands of sites most are as they were.
+fn is_same(old: &[&Section], new: &[&Section]) -> bool {
+    let mut pairs = old.iter().zip(new);
+    old.len() == new.len() && pairs.all(|(old, new)| old.says_the_same(new))
 }
 
-/// Where the dots between the keys of a dotted key are: those that are not quoted.
-fn dots(key: &str) -> impl Iterator<Item = usize> {
-    let mut quote = None;
-    let mut is_escaped = false;
-    key.bytes().enumerate().filter_map(move |(at, byte)| {
-        match (quote, byte) {
-            _ if is_escaped => is_escaped = false,
-            (Some(b'"'), b'\\') => is_escaped = true,
-            (Some(open), _) if open == byte => quote = None,
-            (None, b'"' | b'\'') => quote = Some(byte),
-            (None, b'.') => return Some(at),
-            _ => {}
+fn by_path<'s>(sections: &[&'s Section]) -> Table<'s> {
+    let mut table = Table::new();
+    for section in sections {
+        let keys = table.entry(section.path.as_deref()).or_default();
+        for entry in section.held() {
+            let held = keys.entry(entry.key).or_default();
+            // Restrictions of several keys hold together, each with a line of its own.
+            if !held.text.is_empty() {
+                held.text.push_str(" and ");
+            }
+            held.text.push_str(entry.value);
+            held.is_written |= entry.origin.is_some();
         }
-        None
-    })
+    }
+    table
 }
 
 fn union<'m, K: Ord, V>(old: &'m BTreeMap<K, V>, new: &'m BTreeMap<K, V>) -> BTreeSet<&'m K> {

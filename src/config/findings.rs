@@ -8,11 +8,15 @@ use crate::config::{
     sources::{Sources, Span},
 };
 
+/// Stands in no key that somebody writes.
+const JOINT: &str = "\0";
+
 /// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     findings: Vec<Finding>,
-    incomplete: HashSet<Vec<String>>,
+    /// Paths of tables, joined.
+    incomplete: HashSet<String>,
 }
 
 /// One finding, before its place is looked up.
@@ -77,12 +81,12 @@ impl Findings {
     /// Notes that an entry of this table was reported and left out: what is missing there is not
     /// to be reported a second time.
     pub fn note_incomplete(&mut self, table: &[String]) {
-        self.incomplete.insert(table.to_vec());
+        self.incomplete.insert(table.join(JOINT));
     }
 
     /// Whether an entry of this very table was left out.
     pub fn is_incomplete(&self, table: &[&str]) -> bool {
-        self.incomplete.iter().any(|path| path == table)
+        !self.incomplete.is_empty() && self.incomplete.contains(&table.join(JOINT))
     }
 
     /// Whether there is an error.

@@ -32,10 +32,14 @@ pub mod seen;
 mod serving;
 mod sources;
 mod strict;
+mod texts;
 mod tree;
 pub mod units;
+pub mod values;
 
 use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
 
 use crate::{
     site::{Origin, Snapshot},
@@ -45,11 +49,12 @@ use crate::{
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use findings::Mistake;
 pub use seen::Seen;
+pub use values::Values;
 
-use compare::Values;
 use findings::Findings;
 use raw::Raw;
 use sources::Sources;
+use texts::Texts;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,35 +98,35 @@ pub struct Loaded {
     pub seen: Vec<Seen>,
 }
 
-/// What becomes of files of passwords.
+/// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PasswordFiles {
-    /// They are read.
-    Read,
-    /// They are not opened: nobody can pass.
-    Ignored,
+enum Reader {
+    /// Who answers requests, or speaks to a person.
+    Server,
+    /// Who starts scripts. It asks nobody for a password and may not read those that are asked for: such
+    /// files are not opened, and nobody can pass. What is named is not looked at: the server has done so
+    /// just before, and whatever is started is looked at then. Values are not recorded.
+    Launcher,
 }
 
 /// Reads, checks and compiles a configuration. `variables` resolves `${NAME}`.
 pub fn load(source: &Source, variables: &dyn Fn(&str) -> Option<String>) -> Loaded {
-    load_with(source, variables, PasswordFiles::Read)
+    load_with(source, variables, Reader::Server)
 }
 
-/// The same for a process that asks nobody for a password and may not read those that are asked for.
-pub fn load_without_passwords(
-    source: &Source,
-    variables: &dyn Fn(&str) -> Option<String>,
-) -> Loaded {
-    load_with(source, variables, PasswordFiles::Ignored)
+/// The same for the process that starts scripts: less, since it asks nobody for a password, and looks at
+/// a script when it starts it.
+pub fn load_for_launcher(source: &Source, variables: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    load_with(source, variables, Reader::Launcher)
 }
 
 fn load_with(
     source: &Source,
     variables: &dyn Fn(&str) -> Option<String>,
-    passwords: PasswordFiles,
+    reader: Reader,
 ) -> Loaded {
     match source {
-        Source::File(path) => load_file(path, variables, passwords),
+        Source::File(path) => load_file(path, variables, reader),
         Source::Directory {
             root,
             listen,
@@ -130,7 +135,7 @@ fn load_with(
         } => {
             let keys: &[&str] = if *cgi { &SCRIPT_KEYS } else { &[] };
             let raw = Raw::directory(root, listen, keys, env);
-            compiled(&raw, &Sources::default(), Findings::default(), passwords)
+            compiled(&raw, &Sources::default(), Findings::default(), reader)
         }
     }
 }
@@ -138,17 +143,22 @@ fn load_with(
 /// Where scripts are by old custom.
 const SCRIPT_KEYS: [&str; 3] = ["/cgi-bin/", "/htbin/", "/ht-bin/"];
 
-fn load_file(
-    path: &Path,
-    variables: &dyn Fn(&str) -> Option<String>,
-    passwords: PasswordFiles,
-) -> Loaded {
+fn load_file(path: &Path, variables: &dyn Fn(&str) -> Option<String>, reader: Reader) -> Loaded {
     let mut findings = Findings::default();
-    let files = read::read(path, variables, &mut findings);
+    let texts = Texts::default();
+    let files = read::read(path, &texts, variables, &mut findings);
     let sources = &files.sources;
-    let mut tree = tree::merged(sources, &files.intact, variables, &mut findings);
-    later::remove(&mut tree, &mut findings);
-    let raw = strict::raw(tree, &mut findings);
+    let (bases, trees): (Vec<_>, Vec<_>) = files.intact.into_iter().unzip();
+    let tree = merged(trees, sources, &mut findings);
+    let again = || {
+        let parsed = bases.iter().map(|&base| {
+            let (table, _) = DeTable::parse_recoverable(sources.text(base));
+            let table = table.into_inner();
+            tree::adopted(table, base, variables, &mut Findings::default())
+        });
+        merged(parsed.collect(), sources, &mut Findings::default())
+    };
+    let raw = strict::raw(tree, &again, &mut findings);
     let loaded = if files.incomplete {
         // What is missing may stand in the file that could not be read.
         Loaded {
@@ -158,21 +168,22 @@ fn load_file(
             seen: Vec::new(),
         }
     } else {
-        compiled(&raw, sources, findings, passwords)
+        compiled(&raw, sources, findings, reader)
     };
     Loaded {
-        seen: [files.seen, loaded.seen].concat(),
+        seen: files.seen.into_iter().chain(loaded.seen).collect(),
         ..loaded
     }
 }
 
-fn compiled(
-    raw: &Raw,
-    sources: &Sources,
-    mut findings: Findings,
-    passwords: PasswordFiles,
-) -> Loaded {
-    let compiled = compile::compile(raw, sources, &mut findings, passwords);
+fn merged<'t>(trees: Vec<DeTable<'t>>, sources: &Sources, findings: &mut Findings) -> DeTable<'t> {
+    let mut tree = tree::merged(sources, trees, findings);
+    later::remove(&mut tree, findings);
+    tree
+}
+
+fn compiled(raw: &Raw, sources: &Sources, mut findings: Findings, reader: Reader) -> Loaded {
+    let compiled = compile::compile(raw, sources, &mut findings, reader);
     Loaded {
         snapshot: (!findings.has_errors()).then_some(compiled.snapshot),
         report: findings.into_report(sources),

@@ -20,7 +20,8 @@ use crate::config::{
     include::{Included, PatternError},
     seen::Seen,
     sources::{NOWHERE, Sources, Span},
-    tree::{Variables, replace_variables},
+    texts::Texts,
+    tree::{Variables, adopted, replace_variables},
 };
 
 /// The keys of a file, which do not take part in the merged tree.
@@ -40,11 +41,11 @@ const SYNTAX_ERRORS: usize = 20;
 
 /// What was read.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct Files<'t> {
     /// The texts.
     pub sources: Sources,
-    /// The bases of the files without a syntax error.
-    pub intact: Vec<usize>,
+    /// The files without a syntax error: where their texts begin, and their trees.
+    pub intact: Vec<(usize, DeTable<'t>)>,
     /// Whether a file could not be read or has syntax errors.
     pub incomplete: bool,
     /// Every file and pattern that was asked for.
@@ -52,9 +53,15 @@ pub(super) struct Files {
 }
 
 /// Reads the main file and what it includes.
-pub(super) fn read(path: &Path, variables: Variables<'_>, findings: &mut Findings) -> Files {
+pub(super) fn read<'t>(
+    path: &Path,
+    texts: &'t Texts,
+    variables: Variables<'_>,
+    findings: &mut Findings,
+) -> Files<'t> {
     let mut reader = Reader {
         files: Files::default(),
+        texts,
         read: HashSet::new(),
         variables,
         findings,
@@ -63,15 +70,16 @@ pub(super) fn read(path: &Path, variables: Variables<'_>, findings: &mut Finding
     reader.files
 }
 
-struct Reader<'a> {
-    files: Files,
+struct Reader<'a, 't> {
+    files: Files<'t>,
+    texts: &'t Texts,
     /// Device and inode of each file.
     read: HashSet<(u64, u64)>,
     variables: Variables<'a>,
     findings: &'a mut Findings,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// Reads a file that was asked for at a span: the main file, at depth 0, or an included one.
     fn file(&mut self, path: &Path, asked: &Span, depth: usize) {
         let (seen, opened) = match open(path) {
@@ -96,20 +104,23 @@ impl Reader<'_> {
             return;
         }
         let base = self.text(path, bytes);
-        let text = self.files.sources.text(base).to_owned();
-        let (table, errors) = DeTable::parse_recoverable(&text);
-        self.syntax_errors(&errors, &text, base);
+        let text = self.texts.keep(self.files.sources.text(base).to_owned());
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let table = table.into_inner();
+        self.syntax_errors(&errors, text, base);
+        // A broken file may hide its version behind the error.
+        if errors.is_empty() || table.contains_key("version") {
+            self.version(&table, base, depth);
+        }
+        let include = table.get("include").cloned();
         if errors.is_empty() {
-            self.files.intact.push(base);
+            let tree = adopted(table, base, self.variables, self.findings);
+            self.files.intact.push((base, tree));
         } else {
             self.files.incomplete = true;
         }
-        // A broken file may hide its version behind the error.
-        if errors.is_empty() || table.get_ref().contains_key("version") {
-            self.version(table.get_ref(), base, depth);
-        }
-        if let Some(include) = table.get_ref().get("include") {
-            self.include(include, path, base, depth);
+        if let Some(include) = include {
+            self.include(&include, path, base, depth);
         }
     }
 

@@ -1,9 +1,11 @@
 //! The merged tree into [`Raw`], with every unknown key and wrong type reported, not only the
 //! first: serde stops at one, so the entry it stopped at is taken out and serde asked again.
 
+use std::cell::OnceCell;
+
 use serde::Deserialize;
 use serde_spanned::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeString, DeTable, DeValue, Deserializer, Error};
 
 use crate::config::{
     findings::{Findings, Mistake},
@@ -13,40 +15,144 @@ use crate::config::{
     sources::{NOWHERE, Span},
 };
 
-/// So many mistakes are shown; each costs a pass over the whole tree.
+/// So many mistakes are shown; each costs a pass over its site.
 const SHOWN: usize = 100;
 
-/// Reads the tree; what cannot be read is reported and left out.
-pub(super) fn raw(mut tree: DeTable<'_>, findings: &mut Findings) -> Raw {
-    for _ in 0..SHOWN {
-        let deserializer = Deserializer::from(Spanned::new(NOWHERE, tree.clone()));
-        let error = match Raw::deserialize(deserializer) {
-            Ok(raw) => return raw,
+/// Reads the tree; what cannot be read is reported and left out. `again` makes the same tree, where
+/// that was so.
+///
+/// Each site is read by itself, so that a mistake in one costs no second reading of 10,000 others.
+pub(super) fn raw<'t>(
+    mut tree: DeTable<'t>,
+    again: &dyn Fn() -> DeTable<'t>,
+    findings: &mut Findings,
+) -> Raw {
+    let sites = take_sites(&mut tree);
+    let mut reading = Reading {
+        again,
+        copy: OnceCell::new(),
+        left: SHOWN,
+        findings,
+    };
+    let rest = |copy: &DeTable<'t>| {
+        let mut rest = copy.clone();
+        take_sites(&mut rest);
+        rest
+    };
+    let Some(mut raw) = reading.read(tree, rest) else {
+        return Raw::default();
+    };
+    let Some((table, sites)) = sites else {
+        return raw;
+    };
+    for (name, site) in sites {
+        let same = |copy: &DeTable<'t>| {
+            let sites = copy.get("site")?.get_ref().as_table()?;
+            let site = sites.get(&name)?;
+            Some(alone(&table, name.clone(), site.clone()))
+        };
+        let one = alone(&table, name.clone(), site);
+        let Some(read) = reading.read(one, |copy| same(copy).unwrap_or_default()) else {
+            return Raw::default();
+        };
+        raw.site.extend(read.site);
+    }
+    raw
+}
+
+/// The key and the place of the table of sites.
+type Table<'t> = (Spanned<DeString<'t>>, Span);
+
+/// Takes out the table of sites, if it is one.
+fn take_sites<'t>(tree: &mut DeTable<'t>) -> Option<(Table<'t>, DeTable<'t>)> {
+    let (key, value) = tree.get_key_value("site")?;
+    if !value.get_ref().is_table() {
+        return None;
+    }
+    let table = (key.clone(), value.span());
+    match tree.remove("site")?.into_inner() {
+        DeValue::Table(sites) => Some((table, sites)),
+        _ => None,
+    }
+}
+
+/// A tree with nothing but one site.
+fn alone<'t>(
+    (key, span): &Table<'t>,
+    name: Spanned<DeString<'t>>,
+    site: Spanned<DeValue<'t>>,
+) -> DeTable<'t> {
+    let mut sites = DeTable::new();
+    sites.insert(name, site);
+    let mut tree = DeTable::new();
+    let sites = Spanned::new(span.clone(), DeValue::Table(sites));
+    tree.insert(key.clone(), sites);
+    tree
+}
+
+struct Reading<'r, 't> {
+    again: &'r dyn Fn() -> DeTable<'t>,
+    /// The whole tree, where something was wrong with it.
+    copy: OnceCell<DeTable<'t>>,
+    /// How many mistakes may still be shown.
+    left: usize,
+    findings: &'r mut Findings,
+}
+
+impl<'t> Reading<'_, 't> {
+    /// Reads a part of the tree, which `part` finds in a copy of it. Nothing comes of it where nothing
+    /// can be left out, or too much.
+    fn read(
+        &mut self,
+        tree: DeTable<'t>,
+        part: impl FnOnce(&DeTable<'t>) -> DeTable<'t>,
+    ) -> Option<Raw> {
+        let mut error = match deserialized(tree) {
+            Ok(raw) => return Some(raw),
             Err(error) => error,
         };
+        let mut tree = part(self.copy.get_or_init(self.again));
+        while self.left > 0 {
+            self.left -= 1;
+            self.leave_out(&mut tree, &error)?;
+            match deserialized(tree.clone()) {
+                Ok(raw) => return Some(raw),
+                Err(next) => error = next,
+            }
+        }
+        let message = format!("more than {SHOWN} mistakes; the rest is not shown");
+        self.findings.error(&NOWHERE, Mistake::new(message));
+        self.findings.note_incomplete(&[]);
+        None
+    }
+
+    /// Takes out what is to blame, and reports it.
+    fn leave_out(&mut self, tree: &mut DeTable<'_>, error: &Error) -> Option<()> {
         let span = error.span().unwrap_or(NOWHERE);
         let unknown = Unknown::parse(error.message());
         let mut path = Vec::new();
         let taken = match unknown {
-            Some(_) => take(&mut tree, &mut path, &|key, _| *key == span),
-            None => take(&mut tree, &mut path, &|_, value| encloses(value, &span)),
+            Some(_) => take(tree, &mut path, &|key, _| *key == span),
+            None => take(tree, &mut path, &|_, value| encloses(value, &span)),
         };
         let Some(entry) = taken else {
             // No entry is to blame, so that nothing can be left out.
-            findings.error(&span, Mistake::new(error.message()));
-            findings.note_incomplete(&[]);
-            return Raw::default();
+            self.findings.error(&span, Mistake::new(error.message()));
+            self.findings.note_incomplete(&[]);
+            return None;
         };
-        findings.note_incomplete(&path);
-        match unknown {
-            Some(unknown) => findings.error(&span, unknown.mistake(&path, &entry)),
-            None => findings.error(&span, wrong_type(&entry.name, &error)),
-        }
+        self.findings.note_incomplete(&path);
+        let mistake = match unknown {
+            Some(unknown) => unknown.mistake(&path, &entry),
+            None => wrong_type(&entry.name, error),
+        };
+        self.findings.error(&span, mistake);
+        Some(())
     }
-    let message = format!("more than {SHOWN} mistakes; the rest is not shown");
-    findings.error(&NOWHERE, Mistake::new(message));
-    findings.note_incomplete(&[]);
-    Raw::default()
+}
+
+fn deserialized(tree: DeTable<'_>) -> Result<Raw, Error> {
+    Raw::deserialize(Deserializer::from(Spanned::new(NOWHERE, tree)))
 }
 
 /// What was taken out of the tree.

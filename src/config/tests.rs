@@ -235,3 +235,48 @@ proptest! {
         check_invariants(format!("version = 1\n{text}").as_bytes())?;
     }
 }
+
+#[test]
+fn a_mistake_in_each_of_several_sites_is_told() {
+    let site = |n: usize, key: &str| {
+        format!("[site.s{n}]\nhosts = [\"s{n}\"]\nroot = \"www\"\n{key} = {n}\n")
+    };
+    let sites: String = (0..20)
+        .map(|n| site(n, if n % 2 == 0 { "rooot" } else { "listing" }))
+        .collect();
+    let loaded = load_bytes(format!("version = 1\n{sites}").as_bytes());
+    let found = messages(&loaded);
+    let unknown = found
+        .iter()
+        .filter(|message| message.starts_with("unknown key `rooot` in [site.s"));
+    assert_eq!((found.len(), unknown.count()), (20, 10), "{found:?}");
+    let lines = loaded
+        .report
+        .diagnostics
+        .iter()
+        .map(|found| found.place.as_ref().unwrap().line);
+    assert!(lines.eq((0..20).map(|n| n * 4 + 5)));
+}
+
+#[test]
+fn thousands_of_path_keys_of_one_site_are_read() {
+    let keys = (0..3000).map(|n| format!("[site.a.path.\"/{n}/\"]\nlisting = true\n"));
+    let redirects = (0..3000).map(|n| format!("\"/old/{n}\" = \"/{n}/\"\n"));
+    let redirects: String = redirects.collect();
+    let text = format!(
+        "{SITE}path.\"*.inc\".deny = true\n[site.a.redirect]\n{redirects}{}",
+        keys.collect::<String>()
+    );
+    let loaded = load_bytes(text.as_bytes());
+    assert_eq!(messages(&loaded), Vec::<&str>::new());
+    let snapshot = loaded.snapshot.unwrap();
+    let routes = &snapshot.sites[0].routes;
+    for (path, key) in [
+        ("/7/x", "/7/"),
+        ("/7/x.inc", "/7/*.inc"),
+        ("/old/7", "/old/7"),
+    ] {
+        assert_eq!(&*routes[routes.find(path.as_bytes())].text, key);
+        assert!(routes.keyed(key).is_some_and(|route| &*route.text == key));
+    }
+}

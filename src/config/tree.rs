@@ -17,33 +17,38 @@ use crate::config::{
 /// Resolves `${NAME}`.
 pub(super) type Variables<'v> = &'v dyn Fn(&str) -> Option<String>;
 
-/// Merges the trees of the files with these bases, which are known to parse.
+/// Merges the trees of files, in their order.
 pub(super) fn merged<'s>(
-    sources: &'s Sources,
-    bases: &[usize],
-    variables: Variables<'_>,
+    sources: &Sources,
+    trees: Vec<DeTable<'s>>,
     findings: &mut Findings,
 ) -> DeTable<'s> {
     let mut tree = DeTable::new();
-    for &base in bases {
-        let (parsed, _) = DeTable::parse_recoverable(sources.text(base));
-        let mut table = parsed.into_inner();
-        for key in FILE_KEYS {
-            table.remove(key);
-        }
-        let mut adoption = Adoption {
-            base,
-            variables,
-            findings,
-            path: Vec::new(),
-        };
-        let table = adoption.table(table);
+    for table in trees {
         merge(&mut tree, table, &mut Vec::new(), (sources, findings));
     }
     tree
 }
 
-/// Takes over the tree of one file.
+/// Takes over the tree of the file with this base, which is known to parse.
+pub(super) fn adopted<'s>(
+    mut table: DeTable<'s>,
+    base: usize,
+    variables: Variables<'_>,
+    findings: &mut Findings,
+) -> DeTable<'s> {
+    for key in FILE_KEYS {
+        table.remove(key);
+    }
+    let mut adoption = Adoption {
+        base,
+        variables,
+        findings,
+        path: Vec::new(),
+    };
+    adoption.table(table)
+}
+
 struct Adoption<'a> {
     base: usize,
     variables: Variables<'a>,
@@ -57,9 +62,14 @@ impl Adoption<'_> {
         let mut adopted = DeTable::new();
         for (key, value) in table {
             let key = Spanned::new(self.global(&key.span()), key.into_inner());
-            self.path.push(key.get_ref().to_string());
+            let is_above = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
+            if is_above {
+                self.path.push(key.get_ref().to_string());
+            }
             let value = self.value(value);
-            self.path.pop();
+            if is_above {
+                self.path.pop();
+            }
             match value {
                 Some(value) => {
                     adopted.insert(key, value);

@@ -72,7 +72,9 @@ pub struct Launcher<L> {
     /// Set when the kernel had no descriptor for a new connection.
     accept_after: Option<Instant>,
     load: L,
-    snapshot: Arc<Snapshot>,
+    /// Absent before somebody wants something of a child of the server: the server says when it has read
+    /// the configuration, and then it is read here.
+    snapshot: Option<Arc<Snapshot>>,
     spawner: Spawner,
     family: Family,
     groups: Option<Groups>,
@@ -102,7 +104,7 @@ impl<L> Launcher<L>
 where
     L: FnMut() -> Result<Snapshot, String>,
 {
-    /// Takes over the listening socket and reads the configuration.
+    /// Takes over the listening socket.
     pub fn new(
         listener: OwnedFd,
         (signals, groups): (Signals, Result<Groups, String>),
@@ -111,7 +113,10 @@ where
     ) -> Result<Self, StartError> {
         let listener =
             Listener::from_fd(listener).map_err(StartError::at("taking over the socket"))?;
-        let snapshot = load().map_err(StartError::Configuration)?;
+        let snapshot = match peers {
+            Peers::Own => None,
+            Peers::Any => Some(Arc::new(load().map_err(StartError::Configuration)?)),
+        };
         let spawner = Spawner::new().map_err(StartError::at("mapping a stack"))?;
         let limit = rustix::process::getrlimit(Resource::Nofile).current;
         let limit = limit.unwrap_or(u64::MAX);
@@ -124,7 +129,7 @@ where
             max_connections: connections.map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS)),
             accept_after: None,
             load,
-            snapshot: Arc::new(snapshot),
+            snapshot,
             spawner,
             family: Family::new(),
             attendants: Attendants::new(groups.as_ref().err().cloned()),
@@ -397,7 +402,8 @@ where
                 }
             }
             Request::Reload => {
-                let reply = self.reload();
+                let reply = self.read();
+                let reply = reply.map_or_else(Reply::Refused, |_| Reply::Reloaded);
                 self.connections[index].reply(&reply);
             }
         }
@@ -407,10 +413,12 @@ where
         let Ok(streams) = <[OwnedFd; 3]>::try_from(streams) else {
             return self.connections[index].reject("a script has three streams".into());
         };
-        let snapshot = Arc::clone(&self.snapshot);
-        let started = match admission::admit(&snapshot, launch) {
-            Ok(admitted) => self.start(index, launch, &admitted, &streams),
+        let started = match self.snapshot() {
             Err(refusal) => Some(Err(refusal)),
+            Ok(snapshot) => match admission::admit(&snapshot, launch) {
+                Ok(admitted) => self.start(index, launch, &admitted, &streams),
+                Err(refusal) => Some(Err(refusal)),
+            },
         };
         // The peer sees the end of the script's output only when no copy is left here.
         drop(streams);
@@ -479,14 +487,18 @@ where
         Ok(())
     }
 
-    /// Reads the configuration again. One with errors changes nothing.
-    fn reload(&mut self) -> Reply {
-        match Announcement::patiently(self.announcement.as_ref(), &mut self.load) {
-            Ok(snapshot) => {
-                self.snapshot = Arc::new(snapshot);
-                Reply::Reloaded
-            }
-            Err(report) => Reply::Refused(Refusal::Configuration(shortened(report))),
+    /// The configuration, read now where that was not asked for yet.
+    fn snapshot(&mut self) -> Result<Arc<Snapshot>, Refusal> {
+        match &self.snapshot {
+            Some(snapshot) => Ok(Arc::clone(snapshot)),
+            None => self.read(),
         }
+    }
+
+    /// Reads the configuration. One with errors changes nothing.
+    fn read(&mut self) -> Result<Arc<Snapshot>, Refusal> {
+        let read = Announcement::patiently(self.announcement.as_ref(), &mut self.load);
+        let read = read.map_err(|report| Refusal::Configuration(shortened(report)))?;
+        Ok(Arc::clone(self.snapshot.insert(Arc::new(read))))
     }
 }

@@ -34,10 +34,7 @@ use std::{
 
 use crate::{
     cgi::Gateway,
-    config::{
-        self,
-        compare::{Values, compare},
-    },
+    config::{self, Values, compare::compare},
     files::Cache,
     records::message_id,
     service::Service,

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use crate::{
     config::{
-        self, Diagnostic, Report, Severity,
-        compare::{self, Change, Values, compare},
+        self, Diagnostic, Report, Severity, Values,
+        compare::{self, Change, compare},
     },
     records::message_id,
     server::{

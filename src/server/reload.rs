@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     cgi::Gateway,
-    config::{self, Report, Seen, compare::Values},
+    config::{self, Report, Seen, Values},
     records::writer::Target,
     server::{
         current::Current,

@@ -47,6 +47,35 @@ fn until(server: &Server, target: &str, status: u16) {
 }
 
 #[test]
+fn a_change_of_one_site_among_many_is_noticed_and_told_alone() {
+    let site = site();
+    let config = site.directory().join("pywebd.toml");
+    let sites = site.directory().join("sites.d");
+    fs::create_dir(&sites).unwrap();
+    let include = "include = [\"sites.d/*\"]\n";
+    fs::write(&config, include.to_owned() + &main_file(&site, "")).unwrap();
+    let text = |n: usize, to: &str| {
+        let root = site.root();
+        let root = root.display();
+        format!(
+            "[site.s{n}]\nhosts = [\"s{n}\"]\nroot = \"{root}\"\nredirect.\"/old\" = \"{to}\"\n"
+        )
+    };
+    for n in 0..300 {
+        fs::write(sites.join(format!("{n}.toml")), text(n, "/new")).unwrap();
+    }
+    let (changed, once_more) = (text(123, "/newer"), text(124, "/newer"));
+    let server = started(site, &config);
+    // By another file in its place, and then another one in place.
+    fs::write(sites.join(".new"), changed).unwrap();
+    fs::rename(sites.join(".new"), sites.join("123.toml")).unwrap();
+    server.logged(&["site.s123: path.\"/old\".redirect", "-> { to = \"/newer\""]);
+    fs::write(sites.join("124.toml"), once_more).unwrap();
+    server.logged(&["site.s124: path.\"/old\".redirect", "-> { to = \"/newer\""]);
+    assert_eq!(server.count_logged("site.s"), 2);
+}
+
+#[test]
 fn a_file_is_noticed_however_an_editor_writes_it() {
     let site = site();
     let config = site.directory().join("pywebd.toml");

@@ -44,6 +44,29 @@ fn the_most_specific_host_wins() {
 }
 
 #[test]
+fn each_of_thousands_of_sites_answers() {
+    let sites = (0..2000).map(|n| {
+        format!(
+            "[site.s{n}]\nhosts = [\"s{n}.example.org\", \"*.s{n}.example.org\"]\nroot = \"ROOT\"\n\
+             [site.s{n}.redirect]\n\"/who\" = \"/{n}\"\n"
+        )
+    });
+    let server = Site::new().configured(&sites.collect::<String>());
+    let mut connection = server.connect();
+    for n in 0..2000 {
+        for host in [format!("s{n}.example.org"), format!("www.s{n}.example.org")] {
+            connection.send(format!("GET /who HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let location = format!("/{n}");
+            assert_eq!(
+                connection.response().field("location"),
+                Some(&*location),
+                "{host}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_absolute_target_names_the_host() {
     let server = sites();
     let mut connection = server.connect();

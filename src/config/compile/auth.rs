@@ -7,8 +7,8 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        PasswordFiles, Seen, compile::resolver::Resolver, findings::Mistake, notation::quoted, raw,
-        read, serving::Auth,
+        Reader, Seen, compile::resolver::Resolver, findings::Mistake, notation::quoted, raw, read,
+        serving::Auth,
     },
     site::{BasicAuth, passwords::Passwords},
 };
@@ -59,7 +59,7 @@ pub(super) fn read(
             return None;
         }
     };
-    if passwords.is_empty() && resolver.passwords == PasswordFiles::Read {
+    if passwords.is_empty() && resolver.reader == Reader::Server {
         let mistake = Mistake::new(format!("{shown} has no users: nobody can pass"));
         resolver.findings.warning(&basic.span(), mistake);
     }
@@ -77,7 +77,7 @@ pub(super) fn read(
 
 /// The content of a file of passwords, which some processes do without.
 fn content(path: &Path, resolver: &mut Resolver<'_>) -> Result<Vec<u8>, String> {
-    if resolver.passwords == PasswordFiles::Ignored {
+    if resolver.reader == Reader::Launcher {
         return Ok(Vec::new());
     }
     resolver.seen.push(Seen::path(path));

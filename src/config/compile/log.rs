@@ -33,7 +33,7 @@ fn access(written: Option<&Spanned<Access>>, resolver: &mut Resolver<'_>) -> Acc
         Some(written) => (read(written, resolver), written.span()),
         None => (AccessLog::Auto, NOWHERE),
     };
-    resolver.record("log.access", notation(&access), &span);
+    resolver.record_of("log.access", &notation(&access), &span);
     access
 }
 

@@ -21,8 +21,7 @@ use serde_spanned::Spanned;
 use crate::{
     cgi,
     config::{
-        PasswordFiles, Seen,
-        compare::Values,
+        Reader, Seen, Values,
         findings::{Findings, Mistake},
         notation::{quoted, quoted_all},
         raw::{self, Quantity, Raw, Texts, Written},
@@ -50,12 +49,12 @@ pub(super) fn compile(
     raw: &Raw,
     sources: &Sources,
     findings: &mut Findings,
-    passwords: PasswordFiles,
+    reader: Reader,
 ) -> Compiled {
     let mut resolver = Resolver {
         sources,
         findings,
-        passwords,
+        reader,
         values: Values::default(),
         seen: Vec::new(),
     };
@@ -112,7 +111,7 @@ fn listeners(raw: &raw::Server, resolver: &mut Resolver<'_>) -> Vec<Listen> {
     }
     let listen = listen_list(texts, resolver);
     let value = quoted_all(listen.iter().map(Listen::to_string));
-    resolver.record("server.listen", value, &span);
+    resolver.record_of("server.listen", &value, &span);
     listen
 }
 

@@ -1,13 +1,13 @@
 //! What was written or the default, recorded for `pywebd show` either way.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use serde_spanned::Spanned;
 
 use crate::config::{
-    PasswordFiles, Seen, Setting,
-    compare::Values,
+    Reader, Seen, Values,
     findings::{Findings, Mistake},
+    notation::quoted_key,
     raw::Texts,
     sources::{NOWHERE, Sources, Span},
     units::Notation,
@@ -19,8 +19,8 @@ pub(in crate::config) struct Resolver<'a> {
     pub sources: &'a Sources,
     /// Takes what is wrong with them.
     pub findings: &'a mut Findings,
-    /// Whether files of passwords are read.
-    pub passwords: PasswordFiles,
+    /// Whom this is for.
+    pub reader: Reader,
     /// Every value that holds.
     pub values: Values,
     /// What was read beside the configuration itself, or is missing.
@@ -39,7 +39,7 @@ impl Resolver<'_> {
         let value = self
             .read(written, notation)
             .unwrap_or_else(|| Spanned::new(NOWHERE, default));
-        self.record(key, (notation.write)(value.get_ref()), &value.span());
+        self.record_of(key, &(notation.write)(value.get_ref()), &value.span());
         value
     }
 
@@ -88,12 +88,28 @@ impl Resolver<'_> {
         values
     }
 
-    /// Records a value for `pywebd show`.
-    pub fn record(&mut self, key: &str, value: String, span: &Span) {
-        self.values.settings.push(Setting {
-            key: key.to_owned(),
-            value,
-            origin: self.sources.origin(span),
-        });
+    /// Begins the values of a table, or of a path key in it.
+    pub fn begin(&mut self, table: &Arc<str>, path: Option<&str>) {
+        if self.reader == Reader::Server {
+            self.values
+                .begin(table, path.map(|path| quoted_key(path).into()));
+        }
+    }
+
+    /// Records a value of what was begun, for `pywebd show`.
+    pub fn record(&mut self, key: &str, value: &str, span: &Span) {
+        if self.reader == Reader::Server {
+            let origin = self.sources.origin(span);
+            self.values.record(key, value, origin);
+        }
+    }
+
+    /// Records a value by its table and key, with a dot between them.
+    pub fn record_of(&mut self, key: &str, value: &str, span: &Span) {
+        let (table, key) = key.split_once('.').unwrap_or(("", key));
+        if self.values.table() != Some(table) {
+            self.begin(&table.into(), None);
+        }
+        self.record(key, value, span);
     }
 }

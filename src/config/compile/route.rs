@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     cgi::Programs,
     config::{
+        Reader,
         compile::{
             resolver::Resolver,
             rule::{Location, Verb},
@@ -152,11 +153,12 @@ fn prefix(key: &Key) -> &[u8] {
 
 /// Records what a route does, for `pywebd show`.
 fn record(site: &Scope<'_>, cell: &Cell<'_, Verb>, action: &Action, resolver: &mut Resolver<'_>) {
+    if resolver.reader == Reader::Launcher {
+        return;
+    }
     let options = &cell.options;
-    let table = site.path_key(&cell.text);
-    let mut record = |key: &str, value: String, span: &Span| {
-        resolver.record(&format!("{table}.{key}"), value, span);
-    };
+    resolver.begin(&site.table, Some(&cell.text));
+    let mut record = |key: &str, value: String, span: &Span| resolver.record(key, &value, span);
     for allow in &options.allow {
         record("allow", allow.get_ref().text.clone(), &allow.span());
     }

@@ -6,6 +6,7 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
+        Reader,
         compile::{
             redirect,
             resolver::Resolver,
@@ -72,7 +73,9 @@ pub(super) fn rules(
                 text: text.get_ref().as_str().into(),
                 span: text.span(),
             };
-            scripts::inspect(&rule, root, resolver);
+            if resolver.reader == Reader::Server {
+                scripts::inspect(&rule, root, resolver);
+            }
             rules.add(rule, resolver);
         }
     }
@@ -84,8 +87,10 @@ pub(super) fn rules(
         }
     }
     rules.add_site(span);
-    scripts::report_exposed(site, &rules.list, root, resolver.findings);
-    scripts::report_sources(&rules.list, root, resolver.findings);
+    if resolver.reader == Reader::Server {
+        scripts::report_exposed(site, &rules.list, root, resolver.findings);
+        scripts::report_sources(&rules.list, root, resolver.findings);
+    }
     if work(&rules.list) > MOST_WORK {
         let message = format!("site `{}` has too many path keys", site.name);
         resolver.findings.error(span, Mistake::new(message));

@@ -59,7 +59,7 @@ pub(super) fn read(raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Running {
 pub(super) fn read_defaults(raw: &raw::Cgi, resolver: &mut Resolver<'_>) -> Running {
     let defaults = confined(&raw.confined(), resolver);
     defaults.record_confined(&mut |key, value, span| {
-        resolver.record(&format!("cgi.{key}"), value, span);
+        resolver.record_of(&format!("cgi.{key}"), &value, span);
     });
     defaults
 }

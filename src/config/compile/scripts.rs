@@ -7,7 +7,7 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        Seen,
+        Reader, Seen,
         compile::{
             resolver::Resolver,
             rule::{Location, Verb},
@@ -29,7 +29,7 @@ pub(super) fn program(written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -
     if written.get_ref().as_os_str().is_empty() {
         let mistake = Mistake::new("the path of a program is empty");
         resolver.findings.error(&span, mistake);
-    } else {
+    } else if resolver.reader == Reader::Server {
         let seen = Seen::path(&file);
         let finding = inspect::program(&file);
         if finding.is_some() {

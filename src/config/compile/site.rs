@@ -10,7 +10,7 @@ use serde_spanned::Spanned;
 use crate::{
     cgi,
     config::{
-        Seen,
+        Reader, Seen,
         compile::{Scripts, listen_list, pages, resolver::Resolver, route, rule, serving},
         findings::Mistake,
         inherit::Effective,
@@ -44,6 +44,7 @@ pub(super) fn compile(
     let raw = raw.get_ref();
     let site = Scope::new(name.get_ref());
     check_name(name, resolver);
+    resolver.begin(&site.table, None);
     let hosts = site.hosts(raw, &span, resolver);
     let canonical = site.canonical(raw, &hosts, resolver);
     let root = site.root(raw, &span, resolver);
@@ -53,8 +54,10 @@ pub(super) fn compile(
     let rules = rule::rules(&site, (&span, raw), &root, resolver);
     let files = route::files(&base, route::below_site(&root), None);
     let routes = route::routes(&site, (&rules, &base), &root, resolver);
-    pages::check(&routes, (&rules, &base), &files, resolver.findings);
-    pages::check_index(&routes, (&rules, &base), resolver.findings);
+    if resolver.reader == Reader::Server {
+        pages::check(&routes, (&rules, &base), &files, resolver.findings);
+        pages::check_index(&routes, (&rules, &base), resolver.findings);
+    }
     let site = Site {
         name: name.get_ref().as_str().into(),
         origin: resolver.origin(&span),
@@ -75,16 +78,14 @@ pub(super) fn compile(
 /// A site while it is compiled: what its keys are called.
 pub(super) struct Scope<'s> {
     pub name: &'s str,
+    /// Its table as TOML writes it.
+    pub table: Arc<str>,
 }
 
 impl<'s> Scope<'s> {
     fn new(name: &'s str) -> Self {
-        Self { name }
-    }
-
-    /// A key of the site, dotted.
-    pub fn key(&self, key: &str) -> String {
-        dotted(&["site", self.name, key])
+        let table = dotted(&["site", name]).into();
+        Self { name, table }
     }
 
     /// A path key of the site, dotted.
@@ -111,7 +112,7 @@ impl<'s> Scope<'s> {
         }
         let hosts = resolver.read_all(texts, |text| HostPattern::parse(text).map_err(Mistake::new));
         let value = quoted_all(hosts.iter().map(|host| host.get_ref().to_string()));
-        resolver.record(&self.key("hosts"), value, &place);
+        resolver.record("hosts", &value, &place);
         hosts
     }
 
@@ -135,11 +136,7 @@ impl<'s> Scope<'s> {
             let mistake = Mistake::new(message).help(format!("add \"{host}\" to `hosts`"));
             resolver.findings.error(&written.span(), mistake);
         }
-        resolver.record(
-            &self.key("canonical"),
-            quoted(host.as_str()),
-            &written.span(),
-        );
+        resolver.record("canonical", &quoted(host.as_str()), &written.span());
         Some(host)
     }
 
@@ -155,7 +152,7 @@ impl<'s> Scope<'s> {
         let follow = self.follow(raw, resolver);
         let root = open_root(written.get_ref(), &written.span(), follow, resolver);
         let value = quoted(&root.path().to_string_lossy());
-        resolver.record(&self.key("root"), value, &written.span());
+        resolver.record("root", &value, &written.span());
         root
     }
 
@@ -169,7 +166,9 @@ impl<'s> Scope<'s> {
             let path = resolver
                 .sources
                 .resolve(Path::new(text.get_ref()), &text.span());
-            if let Err(reason) = inspect::directory(&path) {
+            if resolver.reader == Reader::Server
+                && let Err(reason) = inspect::directory(&path)
+            {
                 let message = format!("directory {} {reason}", text.get_ref());
                 resolver
                     .findings
@@ -178,7 +177,7 @@ impl<'s> Scope<'s> {
             directories.push(path);
         }
         let shown = directories.iter().map(|path| path.to_string_lossy());
-        resolver.record(&self.key("follow"), quoted_all(shown), &written.span());
+        resolver.record("follow", &quoted_all(shown), &written.span());
         directories
     }
 
@@ -189,7 +188,7 @@ impl<'s> Scope<'s> {
         resolver: &mut Resolver<'_>,
     ) -> Vec<Listen> {
         let Some(written) = &raw.listen else {
-            resolver.record(&self.key("listen"), "[]".into(), &NOWHERE);
+            resolver.record("listen", "[]", &NOWHERE);
             return Vec::new();
         };
         let listen = listen_list(written.get_ref(), resolver);
@@ -200,7 +199,7 @@ impl<'s> Scope<'s> {
             resolver.findings.error(&written.span(), mistake);
         }
         let value = quoted_all(listen.iter().map(Listen::to_string));
-        resolver.record(&self.key("listen"), value, &written.span());
+        resolver.record("listen", &value, &written.span());
         listen
     }
 
@@ -215,7 +214,7 @@ impl<'s> Scope<'s> {
                 .collect();
             ((networks, quoted_all(DEFAULT)), NOWHERE)
         });
-        resolver.record(&self.key("trusted"), text, &span);
+        resolver.record("trusted", &text, &span);
         networks
     }
 
@@ -279,7 +278,9 @@ pub(super) fn open_root(
     if path.as_os_str().is_empty() {
         let mistake = Mistake::new("the path of a directory is empty");
         resolver.findings.error(span, mistake);
-    } else if let Err((seen, reason)) = present(&absolute) {
+    } else if resolver.reader == Reader::Server
+        && let Err((seen, reason)) = present(&absolute)
+    {
         let mistake = Mistake::new(format!("directory {} {reason}", path.display()));
         let mistake = if path == absolute {
             mistake
