@@ -35,7 +35,7 @@ pub(super) struct Asked<'a> {
 
 /// Answers with a file.
 pub(super) async fn answer(file: Source, asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
-    let choice = variant::choose(file.metadata(), asked).await?;
+    let choice = variant::choose(&file, asked).await?;
     let content = Content::of(choice.sibling.unwrap_or(file)).await?;
     let place = Cell::new(choice.place);
     let answer = async |content: &Content| {

@@ -56,8 +56,8 @@ pub(super) struct Choice {
 
 /// Chooses. Ranges are of the file as it is, so whoever asks for one gets that. Fails with 406 where
 /// the client takes nothing that there is.
-pub(super) async fn choose(file: &Metadata, asked: &Asked<'_>) -> Result<Choice, Failure> {
-    let head = asked.head;
+pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice, Failure> {
+    let (file, head) = (source.metadata(), asked.head);
     let choice = |coded| Choice {
         coded,
         sibling: None,
@@ -79,9 +79,9 @@ pub(super) async fn choose(file: &Metadata, asked: &Asked<'_>) -> Result<Choice,
         let least = if may_be_plain { WORTH_IT } else { 0 };
         let size = file.size;
         if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
-            let is_large = size > IN_MEMORY;
-            let place = is_large.then(compress::place).flatten();
-            if !is_large || place.is_some() {
+            let is_streamed = size > IN_MEMORY && matches!(source, Source::Opened(..));
+            let place = is_streamed.then(compress::place).flatten();
+            if !is_streamed || place.is_some() {
                 return Ok(Choice {
                     place,
                     ..choice(Coded::Made(coding))

@@ -52,6 +52,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// How much of what a client still sends is read at the end of a connection, in bytes.
 const REST: usize = 16 << 20;
 
+/// How many fields hyper takes in a head that is told no other number.
+const HYPER_HEADERS: usize = 100;
+
 /// That connections are turned away.
 static TURNED_AWAY: Seldom = Seldom::new();
 
@@ -333,11 +336,14 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
         // Whether a client that closed its sending side has left is for the service to say.
         .half_close(true)
-        .max_headers(limits.request_headers)
         .max_header_size(limits.request_head_size)
         .max_buf_size(limits.request_head_size)
         // Deadlines are ours: see `transport::deadline`.
         .header_read_timeout(None);
+    // Told its own limit, hyper would prepare the places of all of them for each head.
+    if limits.request_headers != HYPER_HEADERS {
+        builder.max_headers(limits.request_headers);
+    }
     builder
 }
 
