@@ -48,8 +48,8 @@ pub(super) fn compile(
     let hosts = site.hosts(raw, &span, resolver);
     let canonical = site.canonical(raw, &hosts, resolver);
     let root = site.root(raw, &span, resolver);
-    let listen = site.listen(raw, server, resolver);
-    let trusted = site.trusted(raw, resolver);
+    let listen = listen(raw, server, resolver);
+    let trusted = trusted(raw, resolver);
     let base = base_options(raw, scripts, resolver);
     let rules = rule::rules(&site, (&span, raw), &root, resolver);
     let files = route::files(&base, route::below_site(&root), None);
@@ -149,79 +149,74 @@ impl<'s> Scope<'s> {
             }
             return Arc::new(Root::new(PathBuf::new()));
         };
-        let follow = self.follow(raw, resolver);
+        let follow = follow(raw, resolver);
         let root = open_root(written.get_ref(), &written.span(), follow, resolver);
         let value = quoted(&root.path().to_string_lossy());
         resolver.record("root", &value, &written.span());
         root
     }
 
-    /// Directories elsewhere that symbolic links may lead to.
-    fn follow(&self, raw: &raw::Site, resolver: &mut Resolver<'_>) -> Vec<PathBuf> {
-        let Some(written) = &raw.follow else {
-            return Vec::new();
-        };
-        let mut directories = Vec::new();
-        for text in &written.get_ref().0 {
-            let path = resolver
-                .sources
-                .resolve(Path::new(text.get_ref()), &text.span());
-            if resolver.reader == Reader::Server
-                && let Err(reason) = inspect::directory(&path)
-            {
-                let message = format!("directory {} {reason}", text.get_ref());
-                resolver
-                    .findings
-                    .warning(&text.span(), Mistake::new(message));
-            }
-            directories.push(path);
-        }
-        let shown = directories.iter().map(|path| path.to_string_lossy());
-        resolver.record("follow", &quoted_all(shown), &written.span());
-        directories
-    }
-
-    fn listen(
-        &self,
-        raw: &raw::Site,
-        server: &[Listen],
-        resolver: &mut Resolver<'_>,
-    ) -> Vec<Listen> {
-        let Some(written) = &raw.listen else {
-            resolver.record("listen", "[]", &NOWHERE);
-            return Vec::new();
-        };
-        let listen = listen_list(written.get_ref(), resolver);
-        for address in listen.iter().filter(|address| !server.contains(address)) {
-            let mistake = Mistake::new(format!("{address} is not in `server.listen`"));
-            let known = quoted_all(server.iter().map(Listen::to_string));
-            let mistake = mistake.help(format!("the server listens on {known}"));
-            resolver.findings.error(&written.span(), mistake);
-        }
-        let value = quoted_all(listen.iter().map(Listen::to_string));
-        resolver.record("listen", &value, &written.span());
-        listen
-    }
-
-    fn trusted(&self, raw: &raw::Site, resolver: &mut Resolver<'_>) -> Networks {
-        const DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
-        let written = raw.trusted.as_ref();
-        let written = written.and_then(|list| Some((networks(list, resolver)?, list.span())));
-        let ((networks, text), span) = written.unwrap_or_else(|| {
-            let networks = DEFAULT
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect();
-            ((networks, quoted_all(DEFAULT)), NOWHERE)
-        });
-        resolver.record("trusted", &text, &span);
-        networks
-    }
-
     /// Whether a key of the site was left out because of a mistake.
     fn is_incomplete(&self, resolver: &Resolver<'_>) -> bool {
         resolver.findings.is_incomplete(&["site", self.name])
     }
+}
+
+/// Directories elsewhere that symbolic links may lead to.
+fn follow(raw: &raw::Site, resolver: &mut Resolver<'_>) -> Vec<PathBuf> {
+    let Some(written) = &raw.follow else {
+        return Vec::new();
+    };
+    let mut directories = Vec::new();
+    for text in &written.get_ref().0 {
+        let path = resolver
+            .sources
+            .resolve(Path::new(text.get_ref()), &text.span());
+        if resolver.reader == Reader::Server
+            && let Err(reason) = inspect::directory(&path)
+        {
+            let message = format!("directory {} {reason}", text.get_ref());
+            resolver
+                .findings
+                .warning(&text.span(), Mistake::new(message));
+        }
+        directories.push(path);
+    }
+    let shown = directories.iter().map(|path| path.to_string_lossy());
+    resolver.record("follow", &quoted_all(shown), &written.span());
+    directories
+}
+
+fn listen(raw: &raw::Site, server: &[Listen], resolver: &mut Resolver<'_>) -> Vec<Listen> {
+    let Some(written) = &raw.listen else {
+        resolver.record("listen", "[]", &NOWHERE);
+        return Vec::new();
+    };
+    let listen = listen_list(written.get_ref(), resolver);
+    for address in listen.iter().filter(|address| !server.contains(address)) {
+        let mistake = Mistake::new(format!("{address} is not in `server.listen`"));
+        let known = quoted_all(server.iter().map(Listen::to_string));
+        let mistake = mistake.help(format!("the server listens on {known}"));
+        resolver.findings.error(&written.span(), mistake);
+    }
+    let value = quoted_all(listen.iter().map(Listen::to_string));
+    resolver.record("listen", &value, &written.span());
+    listen
+}
+
+fn trusted(raw: &raw::Site, resolver: &mut Resolver<'_>) -> Networks {
+    const DEFAULT: [&str; 2] = ["127.0.0.0/8", "::1"];
+    let written = raw.trusted.as_ref();
+    let written = written.and_then(|list| Some((networks(list, resolver)?, list.span())));
+    let ((networks, text), span) = written.unwrap_or_else(|| {
+        let networks = DEFAULT
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        ((networks, quoted_all(DEFAULT)), NOWHERE)
+    });
+    resolver.record("trusted", &text, &span);
+    networks
 }
 
 /// What holds for every path of the site that does not say otherwise.
@@ -279,7 +274,7 @@ pub(super) fn open_root(
         let mistake = Mistake::new("the path of a directory is empty");
         resolver.findings.error(span, mistake);
     } else if resolver.reader == Reader::Server
-        && let Err((seen, reason)) = present(&absolute)
+        && let Some((seen, reason)) = fault(&absolute)
     {
         let mistake = Mistake::new(format!("directory {} {reason}", path.display()));
         let mistake = if path == absolute {
@@ -294,13 +289,12 @@ pub(super) fn open_root(
     Arc::new(Root::new(absolute).following(follow))
 }
 
-/// Whether a directory can be served; else how it was before that was found.
-fn present(directory: &Path) -> Result<(), (Seen, String)> {
-    if inspect::directory(directory).is_ok() {
-        return Ok(());
-    }
+/// Why a directory cannot be served, and how it was before that was found.
+fn fault(directory: &Path) -> Option<(Seen, String)> {
+    inspect::directory(directory).err()?;
     let seen = Seen::path(directory);
-    inspect::directory(directory).map_err(|reason| (seen, reason))
+    let reason = inspect::directory(directory).err()?;
+    Some((seen, reason))
 }
 
 /// A list of addresses and networks, and its text.
