@@ -2,6 +2,7 @@
 
 pub mod filesystem;
 mod follow;
+pub mod handles;
 pub mod policy;
 pub mod root;
 

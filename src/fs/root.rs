@@ -11,13 +11,15 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwapOption;
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
 
-use crate::fs::{filesystem, follow};
+use crate::fs::{
+    filesystem, follow,
+    handles::{self, Slot},
+};
 
 /// How often an open is tried again when a rename below the root disturbed the kernel's walk.
 const WALK_ATTEMPTS: usize = 16;
@@ -26,7 +28,7 @@ const WALK_ATTEMPTS: usize = 16;
 #[derive(Debug)]
 pub struct Root {
     path: Arc<Path>,
-    handle: ArcSwapOption<Handle>,
+    handle: Arc<Slot>,
     /// What symbolic links may lead to outside.
     follow: Vec<Root>,
 }
@@ -131,7 +133,7 @@ impl Root {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into().into(),
-            handle: ArcSwapOption::empty(),
+            handle: Arc::default(),
             follow: Vec::new(),
         }
     }
@@ -219,7 +221,7 @@ impl Root {
             device: opened.st_dev,
             inode: opened.st_ino,
         });
-        self.handle.store(Some(Arc::clone(&handle)));
+        handles::keep(&self.handle, Arc::clone(&handle));
         Ok(handle)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Resource, Signal},
+    process::{Pid, Signal},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         attendants::{Attendants, Role},
         child::Child,
         connection::{Connection, Peers, shortened},
-        end_with,
+        descriptors, end_with,
         family::{self, Family},
         groups::{Group, Groups},
         signals::Signals,
@@ -41,13 +41,6 @@ use crate::{
     },
     systemd::notify,
 };
-
-/// The most connections, and so the most scripts, at once.
-const MAX_CONNECTIONS: usize = 4096;
-
-/// Descriptors that are kept for other things than connections: the streams of a script that is
-/// being started, its file and directory, the roots, the configuration's files.
-const OTHER_DESCRIPTORS: u64 = 64;
 
 /// How long no connection is accepted after the kernel had no descriptor or memory for one.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -118,15 +111,12 @@ where
             Peers::Any => Some(Arc::new(load().map_err(StartError::Configuration)?)),
         };
         let spawner = Spawner::new().map_err(StartError::at("mapping a stack"))?;
-        let limit = rustix::process::getrlimit(Resource::Nofile).current;
-        let limit = limit.unwrap_or(u64::MAX);
-        let connections = usize::try_from(limit.saturating_sub(OTHER_DESCRIPTORS));
         Ok(Self {
             listener: Some(listener),
             signals,
             peers,
             connections: Vec::new(),
-            max_connections: connections.map_or(MAX_CONNECTIONS, |n| n.clamp(1, MAX_CONNECTIONS)),
+            max_connections: descriptors::connections(),
             accept_after: None,
             load,
             snapshot,

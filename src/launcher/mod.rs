@@ -25,6 +25,7 @@ mod attendants;
 pub mod checks;
 mod child;
 mod connection;
+mod descriptors;
 mod dispatch;
 mod environment;
 mod family;

@@ -2,9 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::error::StartError;
+use crate::{fs::handles, server::error::StartError};
 
-/// Descriptors for everything but connections and their files: listeners, workers, connections that
+/// Descriptors for everything but connections, their files and the roots of sites: listeners, workers, connections that
 /// are being turned away, and the pipes of some scripts.
 const RESERVE: u64 = 256;
 
@@ -47,7 +47,8 @@ fn fitting(descriptors: Option<u64>) -> usize {
         return usize::MAX;
     };
     let reserve = RESERVE.min(descriptors / 4 * 3);
-    let fitting = ((descriptors - reserve) / 2).max(1);
+    let roots = handles::most(Some(descriptors));
+    let fitting = ((descriptors - reserve - roots) / 2).max(1);
     usize::try_from(fitting).unwrap_or(usize::MAX)
 }
 
@@ -58,9 +59,9 @@ mod tests {
     #[test]
     fn every_connection_may_have_a_file_open() {
         for (descriptors, expected) in [
-            (Some(1024), 384),
-            (Some(20_000), 9_872),
-            (Some(40), 5),
+            (Some(1024), 352),
+            (Some(20_000), 9_247),
+            (Some(40), 4),
             (Some(0), 1),
             (None, usize::MAX),
         ] {

@@ -67,6 +67,36 @@ fn each_of_thousands_of_sites_answers() {
 }
 
 #[test]
+fn more_roots_than_descriptors_are_served() {
+    let mut site = Site::new();
+    let mut sites = Vec::new();
+    for n in 0..300 {
+        site = site.file(&format!("s{n}/name"), n.to_string()).script(
+            &format!("s{n}/cgi-bin/name"),
+            "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n%s' $SERVER_NAME\n",
+        );
+        sites.push(format!(
+            "[site.s{n}]\nhosts = [\"s{n}\"]\nroot = \"ROOT/s{n}\"\n[site.s{n}.path.\"/cgi-bin/\"]\ncgi = true\n"
+        ));
+    }
+    let config = site.config(&sites.concat());
+    let arguments = ["serve", "--config", config.to_str().unwrap()];
+    let server = Server::start_with_descriptors(200, &arguments);
+    let mut connection = server.connect();
+    let mut get = |host: &str, target: &str| {
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        connection.response().text()
+    };
+    for n in (0..300).chain(0..300) {
+        assert_eq!(get(&format!("s{n}"), "/name"), n.to_string());
+    }
+    for n in 0..300 {
+        let host = format!("s{n}");
+        assert_eq!(get(&host, "/cgi-bin/name"), host);
+    }
+}
+
+#[test]
 fn an_absolute_target_names_the_host() {
     let server = sites();
     let mut connection = server.connect();
