@@ -9,6 +9,7 @@ use crate::{
     launcher::{self, StartError},
     server::logs::set_level,
     site::Snapshot,
+    sys::heap,
     systemd,
 };
 
@@ -55,9 +56,13 @@ fn listener(what: &Launcher) -> io::Result<OwnedFd> {
 
 /// The launcher's own reading of the configuration.
 fn load(source: &Source) -> Result<Snapshot, String> {
-    let loaded = config::load_for_launcher(source, &config::environment::variable);
-    loaded.snapshot.ok_or_else(|| {
-        let findings = loaded.report.diagnostics.iter();
+    let config::Loaded {
+        snapshot, report, ..
+    } = config::load_for_launcher(source, &config::environment::variable);
+    // Of what was read nothing else is left.
+    heap::trim();
+    snapshot.ok_or_else(|| {
+        let findings = report.diagnostics.iter();
         let lines: Vec<String> = findings.map(ToString::to_string).collect();
         lines.join("\n")
     })

@@ -39,6 +39,7 @@ use crate::{
     records::message_id,
     service::Service,
     site::Snapshot,
+    sys::heap,
     systemd,
     transport::Listen,
 };
@@ -283,7 +284,7 @@ impl Server {
             )
         });
         let time = SystemTime::now();
-        match outcome {
+        let answer = match outcome {
             Ok(reloaded) => {
                 let changes = compare(&self.values, &reloaded.values);
                 self.values = reloaded.values;
@@ -308,7 +309,10 @@ impl Server {
                 self.pulse.ready(self.summary());
                 error.answer()
             }
-        }
+        };
+        // Two configurations, and all that was read for one, were in memory.
+        heap::trim();
+        answer
     }
 }
 
