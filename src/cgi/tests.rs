@@ -32,6 +32,8 @@ use crate::{
     transport::{Address, Connection, Listen, Local, Remote},
 };
 
+mod connections;
+
 /// The process id that the launcher of these tests gives.
 const PID: u32 = 4242;
 
@@ -109,7 +111,11 @@ fn listen() -> (OwnedFd, seqpacket::Address) {
 
 /// Plays one script; its exit status is what `script` answers, no answer is a launcher that dies.
 fn play(listener: &OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) {
-    let control = net::accept(listener).unwrap();
+    play_over(net::accept(listener).unwrap(), script);
+}
+
+/// Plays one script over a connection, and hands that back.
+fn play_over(control: OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) -> OwnedFd {
     let (message, fds) = receive(&control);
     let Ok(wire::Request::Launch(launch)) = wire::Request::decode(&message) else {
         panic!("the first message is Launch");
@@ -134,6 +140,7 @@ fn play(listener: &OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) {
         };
         reply(&running.control, &Reply::Exited(exit));
     }
+    running.control
 }
 
 /// A request of the tests.
@@ -170,6 +177,10 @@ impl http_body::Body for Asked {
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         Poll::Ready(self.content.pop_front().map(|chunk| chunk.map(Frame::data)))
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_empty()
+    }
 }
 
 type Outcome = Result<Answer, Failure>;
@@ -204,17 +215,38 @@ fn ask_at<T>(
     asked: Asked,
     client: impl AsyncFnOnce(Outcome) -> T,
 ) -> (T, Written) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let (sink, source) = records::queue();
-    let tasks = tokio::task::LocalSet::new();
-    let outcome = tasks.block_on(&runtime, async {
-        let outcome = answer(address, asked, sink).await;
-        client(outcome).await
-    });
-    runtime.block_on(tasks);
+    Worker::new(address).ask(asked, client)
+}
+
+/// Asks for one script after the other.
+struct Worker {
+    runtime: tokio::runtime::Runtime,
+    launcher: seqpacket::Address,
+}
+
+impl Worker {
+    fn new(launcher: seqpacket::Address) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        Self { runtime, launcher }
+    }
+
+    fn ask<T>(&self, asked: Asked, client: impl AsyncFnOnce(Outcome) -> T) -> (T, Written) {
+        let (sink, source) = records::queue();
+        let tasks = tokio::task::LocalSet::new();
+        let outcome = tasks.block_on(&self.runtime, async {
+            let outcome = answer(self.launcher.clone(), asked, sink).await;
+            client(outcome).await
+        });
+        self.runtime.block_on(tasks);
+        (outcome, written(&source))
+    }
+}
+
+/// What was written down of a request that is over.
+fn written(source: &records::Source) -> Written {
     let mut lines = Vec::new();
     let mut access = None;
     while let Ok(queued) = source.next(Some(Duration::ZERO)) {
@@ -229,7 +261,7 @@ fn ask_at<T>(
         }
     }
     let access = access.expect("everyone has let go of the record");
-    (outcome, Written { access, lines })
+    Written { access, lines }
 }
 
 async fn answer(launcher: seqpacket::Address, asked: Asked, sink: records::Sink) -> Outcome {

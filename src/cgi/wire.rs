@@ -1,6 +1,6 @@
 //! The messages between the network process and the launcher: one `SOCK_SEQPACKET` datagram each.
 //!
-//! A connection is one running script. The network process sends [`Request::Launch`] with the
+//! A connection is one running script at a time. The network process sends [`Request::Launch`] with the
 //! script's ends of stdin, stdout and stderr as `SCM_RIGHTS`; the launcher answers
 //! [`Reply::Started`] or [`Reply::Refused`], and after `Started`, when everything is over,
 //! [`Reply::Exited`]. [`Request::Kill`] and closing the connection end the script and all it

@@ -37,6 +37,8 @@ pub struct Connection {
     pub peer: Option<Socket>,
     /// The script, from its start until it is reaped.
     pub child: Option<Child>,
+    /// Whether a script is over, so that the peer may keep this for another one.
+    pub has_served: bool,
 }
 
 impl Connection {
@@ -45,6 +47,7 @@ impl Connection {
         Self {
             peer: Some(peer),
             child: None,
+            has_served: false,
         }
     }
 

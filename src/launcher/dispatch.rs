@@ -188,8 +188,12 @@ where
             announcement.tell(running);
         }
         let is_listening = self.listener.is_some();
-        self.connections
-            .retain(|one| one.child.is_some() || (one.peer.is_some() && is_listening));
+        // Their peers make new ones, which others may have waited for.
+        let is_full = self.room() == 0;
+        self.connections.retain(|one| {
+            let may_ask = one.peer.is_some() && is_listening && !(is_full && one.has_served);
+            one.child.is_some() || may_ask
+        });
         Ok(())
     }
 
@@ -326,6 +330,7 @@ where
             if let (Some(exit), Some(child)) = (exit, connection.child.take_if(|_| exit.is_some()))
             {
                 self.left.extend(child.leave());
+                connection.has_served = true;
                 connection.reply(&Reply::Exited(exit));
             }
         }
@@ -374,13 +379,14 @@ where
     /// Hears one message of a connection.
     fn hear(&mut self, index: usize) {
         let connection = &mut self.connections[index];
+        if self.listener.is_none() && connection.child.is_none() && self.role == Role::Launcher {
+            // The peer is told that nobody has received what it asks for, and asks the next launcher.
+            return;
+        }
         let Some((request, streams)) = connection.receive(&mut self.buffer) else {
             return;
         };
         match request {
-            Request::Launch(_) if self.listener.is_none() => {
-                connection.reject("a script is wanted of a launcher that is ending".into());
-            }
             Request::Launch(launch) if connection.child.is_none() => {
                 self.launch(index, &launch, streams);
             }

@@ -35,6 +35,7 @@ use crate::{
     sys::seqpacket::{Address, Listener, Socket},
 };
 
+mod connections;
 mod containment;
 
 /// Where the launcher's process finds the site, and who started it.
@@ -179,13 +180,24 @@ impl Process {
     }
 
     fn start_for(parent: u32, groups: bool) -> Self {
+        Self::start_with(parent, groups, "all")
+    }
+
+    fn start_with(parent: u32, groups: bool, descriptors: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["cgi-bin", "programs"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         let listener = Listener::bind_abstract().unwrap();
         let address = listener.address().unwrap();
-        let launcher = Command::new(std::env::current_exe().unwrap())
+        let launcher = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "[ $1 = all ] || ulimit -n $1; shift; exec \"$@\"",
+                "sh",
+                descriptors,
+            ])
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "launcher::tests::launcher_process", "--ignored"])
             .env(SITE, directory.path())
             .env(PARENT, parent.to_string())
@@ -226,18 +238,7 @@ impl Process {
     }
 
     fn launch_as(&self, launch: &Launch) -> Running {
-        let (stdin, our_stdin) = pipe().unwrap();
-        let (our_stdout, stdout) = pipe().unwrap();
-        let (our_stderr, stderr) = pipe().unwrap();
-        let socket = self.connect();
-        let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        send(&socket, &Request::Launch(launch.clone()), &streams);
-        Running {
-            socket,
-            stdin: our_stdin,
-            stdout: BufReader::new(our_stdout),
-            stderr: our_stderr,
-        }
+        Running::ask(self.connect(), launch)
     }
 
     fn refusal(&self, launch: &Launch) -> Refusal {
@@ -333,6 +334,21 @@ struct Outcome {
 }
 
 impl Running {
+    /// Asks for a script over a connection.
+    fn ask(socket: Socket, launch: &Launch) -> Self {
+        let (stdin, our_stdin) = pipe().unwrap();
+        let (our_stdout, stdout) = pipe().unwrap();
+        let (our_stderr, stderr) = pipe().unwrap();
+        let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        send(&socket, &Request::Launch(launch.clone()), &streams);
+        Self {
+            socket,
+            stdin: our_stdin,
+            stdout: BufReader::new(our_stdout),
+            stderr: our_stderr,
+        }
+    }
+
     fn started(&self) -> u32 {
         match receive(&self.socket) {
             Reply::Started { pid } => pid,

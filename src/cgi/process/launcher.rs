@@ -64,8 +64,15 @@ impl Launcher {
             }
         }
         let launcher = Self::connect(address).await?;
-        let reply = launcher.exchange(request, fds).await?;
-        Ok((launcher, reply))
+        match launcher.exchange(request, fds).await {
+            // It was about to end; the next one has the same address.
+            Err(error) if is_lost(&error) => {
+                let launcher = Self::connect(address).await?;
+                let reply = launcher.exchange(request, fds).await?;
+                Ok((launcher, reply))
+            }
+            outcome => outcome.map(|reply| (launcher, reply)),
+        }
     }
 
     /// A connection whose script is over.
@@ -112,8 +119,16 @@ impl Launcher {
     /// Has the script killed and all it started. Returns when it is over.
     pub async fn kill(&self) -> io::Result<Exit> {
         let request = Request::Kill.encode().map_err(io::Error::other)?;
-        self.socket.send(&request, &[])?;
-        self.exited().await
+        match self.socket.send(&request, &[]) {
+            // What has closed its end may have told the script's before.
+            Err(error) if !is_lost(&error) => return Err(error),
+            _ => {}
+        }
+        match self.exited().await {
+            // The kernel tells once, and first, that it has not received the order.
+            Err(error) if is_lost(&error) => self.exited().await,
+            outcome => outcome,
+        }
     }
 
     /// Waits for the next reply. Dropping the future loses none.

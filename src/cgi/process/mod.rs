@@ -16,10 +16,9 @@ mod supervision;
 use std::{
     fs::File,
     io::{self, PipeWriter},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     rc::Rc,
-    sync::LazyLock,
     time::Duration,
 };
 
@@ -90,7 +89,8 @@ where
         None if content.is_end_stream() => Stdin::Nothing,
         None => Stdin::Content,
     };
-    let (ours, theirs) = pipes(stdin).map_err(|error| Failure::system("making pipes", &error))?;
+    let (ours, theirs) =
+        pipes(stdin).map_err(|error| Failure::system("opening a script's streams", &error))?;
     let (launcher, pid) = launch(address, start.launch, start.file, theirs).await?;
     start.pending.note(|outcome| {
         outcome.script = Some(ScriptUse {
@@ -131,8 +131,11 @@ async fn launch(
 ) -> Result<(Launcher, u32), Failure> {
     let request = Request::Launch(launch).encode();
     let request = request.map_err(|error| diagnosis::too_large(file, error))?;
-    let ends = theirs.ends();
-    let ends = ends.map_err(|error| Failure::system("opening /dev/null", &error))?;
+    let ends = [
+        theirs.stdin.as_fd(),
+        theirs.stdout.as_fd(),
+        theirs.stderr.as_fd(),
+    ];
     let asked = tokio::time::timeout(START, Launcher::ask(address, &request, &ends)).await;
     let answered = asked.unwrap_or_else(|elapsed| Err(elapsed.into()));
     match answered.map_err(|error| unreachable_launcher(&error))? {
@@ -152,9 +155,6 @@ enum Stdin {
     Nothing,
 }
 
-/// What there is to read of nothing.
-static NOTHING: LazyLock<io::Result<File>> = LazyLock::new(|| File::open("/dev/null"));
-
 /// Our ends: they never block.
 struct Ours {
     /// Present where content is fed to the script.
@@ -165,33 +165,22 @@ struct Ours {
 
 /// The script's ends: they block, as programs expect it.
 struct Theirs {
-    /// Absent where there is nothing to read.
-    stdin: Option<OwnedFd>,
+    stdin: OwnedFd,
     stdout: PipeWriter,
     stderr: PipeWriter,
-}
-
-impl Theirs {
-    fn ends(&self) -> io::Result<[BorrowedFd<'_>; 3]> {
-        let stdin = match (&self.stdin, &*NOTHING) {
-            (Some(stdin), _) => stdin.as_fd(),
-            (None, Ok(nothing)) => nothing.as_fd(),
-            (None, Err(error)) => return Err(error.kind().into()),
-        };
-        Ok([stdin, self.stdout.as_fd(), self.stderr.as_fd()])
-    }
 }
 
 fn pipes(stdin: Stdin) -> io::Result<(Ours, Theirs)> {
     // Closed on exec; whether an end blocks is a matter of that end alone.
     let (stdin, our_stdin) = match stdin {
-        Stdin::Nothing => (None, None),
-        Stdin::File(file) => (Some(file.into()), None),
+        // Opened for each: what a script makes of an opening, a lock or a flag, the next one would have.
+        Stdin::Nothing => (File::open("/dev/null")?.into(), None),
+        Stdin::File(file) => (file.into(), None),
         Stdin::Content => {
             let (stdin, ours) = io::pipe()?;
             ioctl_fionbio(&ours, true)?;
             let ours = pipe::Sender::from_owned_fd_unchecked(ours.into())?;
-            (Some(stdin.into()), Some(ours))
+            (stdin.into(), Some(ours))
         }
     };
     let (our_stdout, stdout) = output()?;

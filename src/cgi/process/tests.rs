@@ -1,3 +1,0 @@
-//! One running script against a launcher that a test plays.
-
-
