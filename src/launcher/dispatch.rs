@@ -3,6 +3,7 @@
 //! Everything is waited for in one place and dealt with in the order in which it is listed; no
 //! step waits. What a peer sends can only concern its own connection.
 
+mod copy;
 mod strays;
 
 use std::{
@@ -27,7 +28,7 @@ use crate::{
         attendants::{Attendants, Role},
         child::Child,
         connection::{Connection, Peers, shortened},
-        descriptors, end_with,
+        descriptors,
         family::{self, Family},
         groups::{Group, Groups},
         signals::Signals,
@@ -461,26 +462,6 @@ where
         }
         let group = (self.groups.as_ref(), &*name);
         Some(Child::start(&mut self.spawner, admitted, streams, group))
-    }
-
-    /// In a copy of the launcher: goes on with this connection alone.
-    fn become_attendant(&mut self, launcher: u32, index: usize) -> io::Result<()> {
-        self.role = Role::Attendant;
-        let own = self.connections.swap_remove(index);
-        for other in &mut self.connections {
-            if let Some(child) = &mut other.child {
-                child.disown();
-            }
-        }
-        self.connections = vec![own];
-        self.listener = None;
-        self.attendants = Attendants::default();
-        self.announcement = None;
-        self.left.clear();
-        self.signals.renew()?;
-        end_with(launcher).map_err(io::Error::other)?;
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(())
     }
 
     /// The configuration, read now where that was not asked for yet.
