@@ -263,8 +263,13 @@ fn a_script_that_forks_on_and_on_is_ended() {
 fn two_hundred_scripts_at_once_leave_nothing_behind() {
     each_way(|launcher| {
         launcher.script("cgi-bin/wait", "#!/bin/sh\nread line\n");
-        launcher.reload();
+        launcher.script("cgi-bin/first", "#!/bin/sh\n");
+        // What is opened for the first script stays open.
+        let first = launcher.launch("/cgi-bin/first");
+        first.started();
+        first.exited();
         let before = launcher.open_files();
+        drop(first);
         let (stdin, writer) = pipe().unwrap();
         let null: OwnedFd = File::options()
             .write(true)
@@ -295,7 +300,7 @@ fn two_hundred_scripts_at_once_leave_nothing_behind() {
         launcher.until(|| {
             launcher.children().is_empty()
                 && launcher.groups().is_empty()
-                && launcher.open_files() == before
+                && launcher.open_files() <= before
         });
     });
 }
