@@ -188,8 +188,8 @@ impl Content {
         if *way != Way::Sendfile {
             return self;
         }
-        let (original, size) = (Arc::clone(file), self.size);
-        let copying = tokio::task::spawn_blocking(move || KernelCopy::of(&*original, size));
+        let (original, size, most) = (Arc::clone(file), self.size, vacancy.most_copied());
+        let copying = tokio::task::spawn_blocking(move || KernelCopy::of(&*original, size, most));
         let Ok(Ok(copy)) = copying.await else {
             return self;
         };

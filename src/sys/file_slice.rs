@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_slice_of_a_copy_ends_with_it() {
         let zeros = std::fs::File::open("/dev/zero").unwrap();
-        let copies = [(); 2].map(|()| Arc::new(KernelCopy::of(&zeros, 100).unwrap()));
+        let copies = [(); 2].map(|()| Arc::new(KernelCopy::of(&zeros, 100, u64::MAX).unwrap()));
         let slice = FileSlice::new(Holder::Copy(Arc::clone(&copies[1])), 10..1_000_000);
         let described = Described::parse(slice.description()).unwrap();
         assert_eq!(described.offset, copies[1].offset() + 10);

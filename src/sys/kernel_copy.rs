@@ -36,11 +36,16 @@ static MEMORY: LazyLock<Option<File>> = LazyLock::new(|| {
     (!is_bounded).then(memory).flatten().map(File::from)
 });
 
-/// Where the next copy begins. At a gigabyte in a second the places last for three centuries.
+/// Where the next copy begins. At a thousand copies in a second the places last for a century.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Places are whole pages, on every machine.
-const ALIGNMENT: u64 = 64 * 1024;
+/// What all copies take that are there, also those that are only being sent.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Places are whole pages, on every machine, and whole huge ones where the kernel has those for such
+/// memory (`transparent_hugepage/shmem_enabled`): a hole in a part of one fills that with zeros, also
+/// where a socket still refers to it.
+const ALIGNMENT: u64 = 2 << 20;
 
 /// So much is copied at once.
 const PIECE: usize = 64 * 1024;
@@ -54,15 +59,21 @@ pub struct KernelCopy {
 }
 
 impl KernelCopy {
-    /// A copy of the first `length` bytes of a file. Waits for the disk.
-    pub fn of(file: impl AsFd, length: u64) -> io::Result<Self> {
+    /// A copy of the first `length` bytes of a file, unless all copies were to take more than `most`
+    /// with it: slow clients hold what nobody else has any more. Waits for the disk.
+    pub fn of(file: impl AsFd, length: u64, most: u64) -> io::Result<Self> {
         let memory = MEMORY.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let place = length.next_multiple_of(ALIGNMENT);
+        let taken = TAKEN.fetch_add(length, Ordering::Relaxed) + length;
+        // From here on what is dropped is not taken any more.
         let copy = Self {
             memory,
             offset: NEXT.fetch_add(place, Ordering::Relaxed),
             length,
         };
+        if taken > most {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         let mut piece = vec![0; PIECE];
         let mut copied = 0;
         while copied < length {
@@ -111,6 +122,7 @@ impl Drop for KernelCopy {
         let place = self.length.next_multiple_of(ALIGNMENT);
         // Memory of the kernel's has holes wherever one is asked for.
         let _ = fallocate(self.memory, hole, self.offset, place);
+        TAKEN.fetch_sub(self.length, Ordering::Relaxed);
     }
 }
 
@@ -129,8 +141,8 @@ mod tests {
     #[test]
     fn a_copy_stays_what_it_was_and_ends_where_it_ends() {
         let original = file(&vec![b'a'; 100_000]);
-        let copy = KernelCopy::of(&original, 100_000).unwrap();
-        let beside = KernelCopy::of(file(b"beside"), 6).unwrap();
+        let copy = KernelCopy::of(&original, 100_000, u64::MAX).unwrap();
+        let beside = KernelCopy::of(file(b"beside"), 6, u64::MAX).unwrap();
         original.write_all_at(b"changed", 0).unwrap();
         let mut bytes = vec![0; 100_000];
         copy.read(&mut bytes, 0).unwrap();
@@ -142,14 +154,20 @@ mod tests {
 
     #[test]
     fn a_file_that_is_shorter_is_not_copied() {
-        assert!(KernelCopy::of(file(b"short"), 6).is_err());
+        assert!(KernelCopy::of(file(b"short"), 6, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn there_is_a_bound_for_all() {
+        assert!(KernelCopy::of(file(b"content"), 7, 6).is_err());
+        assert!(KernelCopy::of(file(b"content"), 7, u64::MAX).is_ok());
     }
 
     #[test]
     fn what_is_dropped_takes_no_memory() {
         let original = file(&vec![b'a'; 8 << 20]);
         let blocks = || MEMORY.as_ref().unwrap().metadata().unwrap().blocks();
-        let copy = KernelCopy::of(&original, 8 << 20).unwrap();
+        let copy = KernelCopy::of(&original, 8 << 20, u64::MAX).unwrap();
         let with = blocks();
         drop(copy);
         // Other tests copy little.

@@ -52,6 +52,11 @@ impl Cache {
 }
 
 impl Vacancy {
+    /// What all copies may take: those that are kept, and as much again that slow clients still get.
+    pub(in crate::files) fn most_copied(&self) -> u64 {
+        self.store.capacity().saturating_mul(2)
+    }
+
     /// Keeps what was read by `now`, unless something has happened to the file since it was opened.
     pub(in crate::files) fn keep(
         self,
