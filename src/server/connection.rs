@@ -254,13 +254,21 @@ impl<'c> Watch<'c> {
             patience.idle = patience.idle.min(LAST_CALL);
         }
         self.deadline.patience = patience;
-        self.deadline.patience.idle = patience.idle.min(self.most);
+        if self.is_alone() {
+            self.deadline.patience.idle = patience.idle.min(self.most);
+        }
         let unsent = || socket.unsent();
         let overdue = ready!(self.deadline.poll(context, &state.progress, unsent));
         Poll::Ready(match state.progress.deadline(&patience) {
             Some((until, Overdue::Idle)) if until > Instant::now() => Stage::Idle(until),
             _ => Stage::Over(End::Overdue(overdue)),
         })
+    }
+
+    /// Whether nobody but hyper and this connection has to do with it. A script that has answered may
+    /// still read the content of its request: what comes next is the rest of that, and no request.
+    fn is_alone(&self) -> bool {
+        Rc::strong_count(&self.origin.state) == 2
     }
 }
 

@@ -155,3 +155,28 @@ fn a_connection_that_rests_counts_as_open() {
     resting_one.send(GET);
     assert_eq!(resting_one.response().text(), "x");
 }
+
+/// The rest of a request's content is none, whatever it looks like.
+#[test]
+fn a_connection_does_not_rest_while_a_script_still_reads_the_content_of_its_request() {
+    const SCRIPT: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\nContent-Length: 2\\n\\nok'\n\
+                          cat > \"$(dirname \"$0\")/../got\"\n";
+    let server = site().script("cgi-bin/early", SCRIPT).serve();
+    let mut connection = server.connect();
+    let length = GET.len();
+    connection.send(format!(
+        "POST /cgi-bin/early HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{}",
+        &GET[..1]
+    ));
+    assert_eq!(connection.response().text(), "ok");
+    // Another one that has been idle for as long rests by now.
+    let _idle = server.connect();
+    wait_for("the other one rests", || resting(&server) == 1);
+    connection.send(&GET[1..]);
+    let got = server.site().root().join("got");
+    wait_for("the script has all of it", || {
+        fs::read_to_string(&got).is_ok_and(|got| got == GET)
+    });
+    connection.send(GET);
+    assert_eq!(connection.response().text(), "x");
+}
