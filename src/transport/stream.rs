@@ -253,6 +253,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Err(error));
         }
         let start = buffer.filled().len();
+        let is_head = self.framing.is_at_head();
         let outcome = if self.beyond.is_empty() {
             ready!(self.poll_receive(context, buffer))?;
             if buffer.filled().len() == start {
@@ -262,7 +263,12 @@ impl AsyncRead for Stream {
         } else {
             self.read_beyond(buffer)
         };
-        self.state.progress.received();
+        if is_head {
+            self.state.progress.received();
+        } else {
+            // A script may have answered before it has all of the content.
+            self.state.progress.idle_since(Instant::now());
+        }
         self.state.ahead.set(match self.framing.is_at_head() {
             true if self.beyond.is_empty() => Ahead::Request,
             true => Ahead::BegunRequest,
