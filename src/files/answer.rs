@@ -9,7 +9,7 @@ use crate::{
     files::{
         Cache, Options, Source,
         compress::{self, Place},
-        content::{Content, ReadError, Whole},
+        content::{Content, ReadError, Whole, read_copy},
         media_type::MediaType,
         multipart::{content_range, multipart},
         variant::{self, Coded},
@@ -164,20 +164,23 @@ impl<'c> Representation<'c> {
         if let Some(coded) = cache.and_then(|(cache, kept)| cache.coded(kept, coding)) {
             return Ok(Body::Bytes(coded));
         }
-        match self.content.whole()? {
-            Whole::Memory(bytes) => {
-                let coded = compress::whole(bytes, coding).await.map_err(failed)?;
-                if let Some((cache, kept)) = cache {
-                    cache.keep_coded(kept, coding, coded.clone());
-                }
-                Ok(Body::Bytes(coded))
+        let coded = match self.content.whole() {
+            Whole::Memory(bytes) => compress::whole(move || Ok(bytes), coding).await,
+            Whole::Copy(copy) => {
+                let (copy, _place) = (Arc::clone(copy), self.place.take());
+                compress::whole(move || read_copy(&copy, 0..copy.length()), coding).await
             }
             Whole::File(file, version) => {
                 let (source, place) = ((Arc::clone(file), version), self.place.take());
                 let encoded = compress::Encoded::new(source, coding, place).map_err(failed)?;
-                Ok(Body::Stream(Box::pin(encoded)))
+                return Ok(Body::Stream(Box::pin(encoded)));
             }
+        };
+        let coded = coded.map_err(failed)?;
+        if let Some((cache, kept)) = cache {
+            cache.keep_coded(kept, coding, coded.clone());
         }
+        Ok(Body::Bytes(coded))
     }
 
     /// A response with the fields that describe the content.

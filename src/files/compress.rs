@@ -90,11 +90,14 @@ impl Encoder {
     }
 }
 
-/// Encodes content that is in memory.
-pub(super) async fn whole(content: Bytes, coding: Coding) -> io::Result<Bytes> {
+/// Encodes content as a whole, which is read only when it is its turn.
+pub(super) async fn whole(
+    read: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
+    coding: Coding,
+) -> io::Result<Bytes> {
     in_turn(move || {
         let mut encoder = Encoder::new(coding)?;
-        let mut output = encoder.encode(&content)?;
+        let mut output = encoder.encode(&read()?)?;
         output.append(&mut encoder.finish()?);
         Ok(output.into())
     })

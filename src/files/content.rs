@@ -2,6 +2,7 @@
 //! whoever writes to it in the meantime.
 
 use std::{
+    io,
     ops::Range,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -76,6 +77,8 @@ enum Place {
 pub(super) enum Whole<'c> {
     /// In memory.
     Memory(Bytes),
+    /// In a copy.
+    Copy(&'c Arc<KernelCopy>),
     /// In the open file, to be read piece by piece.
     File(&'c Arc<OwnedFd>, Version),
 }
@@ -263,12 +266,12 @@ impl Content {
     }
 
     /// All of it.
-    pub fn whole(&self) -> Result<Whole<'_>, Failure> {
-        Ok(match &self.bytes {
+    pub fn whole(&self) -> Whole<'_> {
+        match &self.bytes {
             Place::Memory(bytes, _) => Whole::Memory(bytes.clone()),
-            Place::Copy(copy, _) => Whole::Memory(read_copy(copy, 0..copy.length())?),
+            Place::Copy(copy, _) => Whole::Copy(copy),
             Place::File { file, version, .. } => Whole::File(file, *version),
-        })
+        }
     }
 
     /// These bytes of it, in memory; they must be few.
@@ -276,7 +279,10 @@ impl Content {
         let position = |at| usize::try_from(at).unwrap_or(usize::MAX);
         match &self.bytes {
             Place::Memory(bytes, _) => Ok(bytes.slice(position(range.start)..position(range.end))),
-            Place::Copy(copy, _) => Ok(read_copy(copy, range)?),
+            Place::Copy(copy, _) => {
+                let failed = |error| Failure::system("reading a copy of a file", &error);
+                Ok(read_copy(copy, range).map_err(failed)?)
+            }
             Place::File { file, version, .. } => {
                 let bytes = Box::pin(read_at(file, range)).await?;
                 let is_same = version.is_of(file);
@@ -400,10 +406,9 @@ fn read(file: &OwnedFd, range: &Range<u64>, wait: Wait) -> Result<Option<Bytes>,
 }
 
 /// Reads a range of a copy, which is in memory.
-fn read_copy(copy: &KernelCopy, range: Range<u64>) -> Result<Bytes, Failure> {
+pub(super) fn read_copy(copy: &KernelCopy, range: Range<u64>) -> io::Result<Bytes> {
     let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
-    copy.read(&mut bytes, range.start)
-        .map_err(|error| Failure::system("reading a copy of a file", &error))?;
+    copy.read(&mut bytes, range.start)?;
     Ok(bytes.into())
 }
 

@@ -79,9 +79,9 @@ pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice,
         let least = if may_be_plain { WORTH_IT } else { 0 };
         let size = file.size;
         if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
-            let is_streamed = size > IN_MEMORY && matches!(source, Source::Opened(..));
-            let place = is_streamed.then(compress::place).flatten();
-            if !is_streamed || place.is_some() {
+            let takes_place = size > IN_MEMORY && !is_coded(source, asked, coding);
+            let place = takes_place.then(compress::place).flatten();
+            if !takes_place || place.is_some() {
                 return Ok(Choice {
                     place,
                     ..choice(Coded::Made(coding))
@@ -94,6 +94,14 @@ pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice,
     }
     let status = StatusCode::NOT_ACCEPTABLE;
     Err(Failure::new(status, Cause::NotAcceptable))
+}
+
+/// Whether the cache has the file in a coding.
+fn is_coded(source: &Source, asked: &Asked<'_>, coding: Coding) -> bool {
+    match (source, asked.cache) {
+        (Source::Kept(kept), Some(cache)) => cache.coded(kept, coding).is_some(),
+        _ => false,
+    }
 }
 
 /// The sibling in a coding, unless it is older than the file.

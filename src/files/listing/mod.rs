@@ -92,7 +92,7 @@ fn media_type(is_json: bool) -> HeaderValue {
 async fn content(listing: String, coding: Option<Coding>) -> Result<Response<Body>, Failure> {
     let mut bytes = listing.into();
     if let Some(coding) = coding {
-        let encoded = compress::whole(bytes, coding).await;
+        let encoded = compress::whole(move || Ok(bytes), coding).await;
         bytes = encoded.map_err(|error| Failure::system("compressing a listing", &error))?;
     }
     let length = bytes.len();
