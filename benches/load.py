@@ -82,8 +82,10 @@ def wrk(load, port, seconds, directory, processors=(process.CLIENT,)):
         preexec_fn=lambda: os.sched_setaffinity(0, processors),
     ) as client:
         # It knows whole seconds only; at an interrupt it ends as if its time were over.
-        time.sleep(seconds)
-        client.send_signal(signal.SIGINT)
+        try:
+            time.sleep(seconds)
+        finally:
+            client.send_signal(signal.SIGINT)
         said, _ = client.communicate(timeout=HANG)
     try:
         return Counted(**json.loads(said.splitlines()[-1]))

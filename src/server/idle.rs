@@ -175,8 +175,8 @@ impl Idle {
             }
         }
         if self.trim.get().is_some_and(|time| time <= now) {
-            self.trim.set(None);
-            heap::trim();
+            let next = heap::trim_unless_recent();
+            self.trim.set(next);
         }
         let next = next.map(|next| next.max(now + LENIENCE));
         self.next.set(match (next, self.trim.get()) {
@@ -190,10 +190,20 @@ impl Idle {
     }
 }
 
+/// Has another task attend when this one ends, also by a panic.
+struct Attended<'i>(&'i Idle);
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        self.0.is_attended.set(false);
+    }
+}
+
 /// Has those served for whom something has come, and ends those for whom nothing has, until nobody
 /// rests any more.
 async fn attend(worker: Rc<Shared>) {
     let idle = &worker.idle;
+    let _attended = Attended(idle);
     loop {
         let has_stopped = worker.drain.notified();
         let last_call = worker.draining.get().map(|since| since + LAST_CALL);
@@ -202,7 +212,6 @@ async fn attend(worker: Rc<Shared>) {
         }
         let is_done = idle.resting.borrow().is_empty();
         if is_done && (last_call.is_some() || idle.trim.get().is_none()) {
-            idle.is_attended.set(false);
             return;
         }
         tokio::select! {

@@ -389,7 +389,8 @@ fn resource_step(decision: &Decision, site: &Site, path: &Path<'_>) -> Step {
             let (kind, path) = match found {
                 Found::File { own_path, .. } => {
                     let path = own_path.as_ref().unwrap_or(path);
-                    let media_type = options.types.of(path.as_bytes()).value;
+                    let name = options.place.relative(path.as_bytes());
+                    let media_type = options.types.of(name).value;
                     let media_type = media_type.to_str().unwrap_or("?");
                     (format!("file, {media_type}"), path)
                 }

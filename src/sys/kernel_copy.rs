@@ -10,7 +10,7 @@
 //! number takes what is saved.
 
 use std::{
-    fs::File,
+    fs::{File, read_to_string},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -28,13 +28,22 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-/// What all copies are in. Absent where the kernel gives none, or bounds the size of files: a signal
-/// ends whoever writes beyond that.
+/// What all copies are in. Absent where the kernel gives none, where it has huge pages for such memory,
+/// and where it bounds the size of files: a signal ends whoever writes beyond that.
 static MEMORY: LazyLock<Option<File>> = LazyLock::new(|| {
     let is_bounded = getrlimit(Resource::Fsize).current.is_some();
     let memory = || memfd_create("pywebd-files", MemfdFlags::CLOEXEC).ok();
-    (!is_bounded).then(memory).flatten().map(File::from)
+    let is_fit = !is_bounded && !has_huge_pages();
+    is_fit.then(memory).flatten().map(File::from)
 });
+
+/// Whether the kernel takes huge pages for memory that did not ask for them: a hole in a part of one
+/// fills that with zeros, also where a socket still refers to it.
+fn has_huge_pages() -> bool {
+    let setting = read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    let unasked = ["[always]", "[within_size]", "[force]"];
+    setting.is_ok_and(|setting| unasked.iter().any(|word| setting.contains(word)))
+}
 
 /// Where the next copy begins. At a thousand copies in a second the places last for a century.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -42,9 +51,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// What all copies take that are there, also those that are only being sent.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// Places are whole pages, on every machine, and whole huge ones where the kernel has those for such
-/// memory (`transparent_hugepage/shmem_enabled`): a hole in a part of one fills that with zeros, also
-/// where a socket still refers to it.
+/// Places are whole pages on every machine, and whole huge ones on most, should the kernel's setting
+/// change while this runs.
 const ALIGNMENT: u64 = 2 << 20;
 
 /// So much is copied at once.

@@ -107,10 +107,11 @@ fn connections_that_rest_take_little_memory_which_is_given_back() {
 
 #[test]
 fn a_connection_that_rests_is_closed_at_its_deadline_and_recorded() {
-    let server = limited("limits.idle-timeout = \"1500ms\"");
+    let server = limited("limits.idle-timeout = \"3s\"");
     let (mut silent, mut idle) = (server.connect(), server.connect());
     idle.send(GET);
     assert_eq!(idle.response().text(), "x");
+    wait_for("both rest", || resting(&server) == 2);
     for connection in [&mut silent, &mut idle] {
         assert!(connection.read_to_end().is_empty());
     }

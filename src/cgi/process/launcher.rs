@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     io,
     os::fd::BorrowedFd,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -34,12 +35,31 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// No reply about a script is longer: at most it names a path.
 const REPLY: usize = 16 * 1024;
 
-/// How many connections of a worker wait for the next script at most.
-const IDLE: usize = 16;
+/// How many connections of all workers wait for the next script at most.
+const IDLE: usize = 64;
+
+/// How many do.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// The connections of this worker whose scripts are over. They belong to its runtime.
-    static OVER: RefCell<Vec<Launcher>> = const { RefCell::new(Vec::new()) };
+    static OVER: RefCell<Vec<(Launcher, Place)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A place among the connections that wait.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let place = Self;
+        (WAITING.fetch_add(1, Ordering::Relaxed) < IDLE).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection to the launcher. Closing it ends the script that was started by it.
@@ -78,19 +98,17 @@ impl Launcher {
     /// A connection whose script is over.
     fn idle(address: &Address) -> Option<Self> {
         OVER.with_borrow_mut(|over| {
-            let at = over.iter().rposition(|one| one.address == *address)?;
-            Some(over.swap_remove(at))
+            let at = over.iter().rposition(|(one, _)| one.address == *address)?;
+            Some(over.swap_remove(at).0)
         })
     }
 
     /// Keeps a connection whose script is over for another one.
     pub fn keep(self) {
         self.socket.has_all();
-        OVER.with_borrow_mut(|over| {
-            if over.len() < IDLE {
-                over.push(self);
-            }
-        });
+        if let Some(place) = Place::take() {
+            OVER.with_borrow_mut(|over| over.push((self, place)));
+        }
     }
 
     async fn exchange(&self, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<Reply> {

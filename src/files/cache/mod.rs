@@ -293,6 +293,10 @@ impl Cache {
             }
             Kind::File if filesystem::tells_changes(&opened.fd) => {
                 let is_watched = watch.content(&node, &opened.fd).is_ok();
+                // Nothing tells that somebody has been writing to a larger one all the while.
+                if !is_watched && opened.metadata.size > IN_MEMORY {
+                    return Ok(Named::Opened(opened, None));
+                }
                 let vacancy = self.vacancy(root, name, is_watched.then_some(node), &opened);
                 Ok(Named::Opened(opened, vacancy))
             }
