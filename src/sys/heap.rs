@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Looking through the memory of all threads takes their locks, so it is not done all the time.
-const SELDOM: Duration = Duration::from_secs(10);
+const SELDOM: Duration = Duration::from_secs(5);
 
 /// When it was done last.
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
