@@ -55,6 +55,8 @@ pub struct Idle {
     earlier: Notify,
     /// When memory is given back.
     trim: Cell<Option<Instant>>,
+    /// When the last connection has left some behind.
+    left: Cell<Instant>,
 }
 
 /// A connection that rests.
@@ -75,6 +77,7 @@ impl Idle {
             next: Cell::new(None),
             earlier: Notify::new(),
             trim: Cell::new(None),
+            left: Cell::new(Instant::now()),
         })
     }
 
@@ -98,8 +101,10 @@ impl Idle {
     /// A connection has left memory behind.
     pub fn expect_trim(worker: &Rc<Shared>) {
         let idle = &worker.idle;
+        let now = Instant::now();
+        idle.left.set(now);
         if idle.trim.get().is_none() {
-            let trim = Instant::now() + KEPT;
+            let trim = now + KEPT;
             idle.trim.set(Some(trim));
             idle.expect(trim);
         }
@@ -175,8 +180,7 @@ impl Idle {
             }
         }
         if self.trim.get().is_some_and(|time| time <= now) {
-            let next = heap::trim_unless_recent();
-            self.trim.set(next);
+            self.trim.set(heap::trim_what_was_left(self.left.get()));
         }
         let next = next.map(|next| next.max(now + LENIENCE));
         self.next.set(match (next, self.trim.get()) {

@@ -22,13 +22,16 @@ pub fn trim() {
     }
 }
 
-/// The same, unless it was done just now: then it answers when to ask again.
-pub fn trim_unless_recent() -> Option<Instant> {
+/// Gives back what was left behind by that time, unless somebody has done so since. Where it was done just
+/// before, it answers when to ask again.
+pub fn trim_what_was_left(by: Instant) -> Option<Instant> {
     let last = *LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = last.map(|last| last + SELDOM);
-    if next.is_some_and(|next| next > Instant::now()) {
-        return next;
+    match last {
+        Some(last) if last >= by => None,
+        Some(last) if last + SELDOM > Instant::now() => Some(last + SELDOM),
+        _ => {
+            trim();
+            None
+        }
     }
-    trim();
-    None
 }
