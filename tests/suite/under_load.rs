@@ -121,8 +121,8 @@ fn a_passed_socket_is_the_servers_alone() {
     assert!(!held(server.launcher()));
 }
 
-/// Connections to the launcher that two workers keep for the next scripts.
-const KEPT: usize = 2 * 16;
+/// Connections to the launcher that are kept for the next scripts at most.
+const KEPT: usize = 64;
 
 /// Threads and descriptors of the server.
 fn holdings(server: &Server) -> (usize, usize) {
