@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -51,8 +52,10 @@ class Repository(Recipe):
                 shutil.chown(path, "nobody")
 
     @classmethod
-    def git(cls, *arguments, trace=None, **options):
+    def git(cls, *arguments, trace=None, committed=None, **options):
         variables = dict(cls.environment)
+        if committed:
+            variables["GIT_COMMITTER_DATE"] = f"@{committed} +0000"
         if trace:
             variables |= {"GIT_TRACE_CURL": str(trace), "GIT_TRACE_CURL_NO_DATA": "1"}
         return run("git", *arguments, env=variables, **options)
@@ -97,10 +100,14 @@ class HttpBackend(Repository):
         self.git("fsck", "--strict", cwd=fresh)
 
     def test_a_compressed_request_is_understood(self):
-        """Git compresses a request of more than 1024 bytes, such as one with many commits."""
+        """Git compresses a request of more than 1024 bytes, such as one with many commits.
+
+        It offers those of a later second than the newest that both sides have.
+        """
         work, other = self.clone("many"), self.clone("other")
+        later = int(time.time()) + 10
         for number in range(80):
-            self.git("commit", "--quiet", "--allow-empty", "-m", str(number), cwd=work)
+            self.git("commit", "--quiet", "--allow-empty", "-m", str(number), cwd=work, committed=later)
         (other / "news").write_text("news\n")
         self.commit(other, "Add news")
         self.git("push", "--quiet", self.remote("alice:secret@"), "HEAD:refs/heads/news", cwd=other)
