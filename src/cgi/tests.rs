@@ -595,6 +595,10 @@ fn a_client_that_leaves_has_the_script_killed() {
 fn a_client_that_leaves_before_the_header_has_the_script_killed() {
     let (listener, address) = listen();
     let (started, mut wait) = tokio::sync::mpsc::unbounded_channel();
+    let asked = Asked {
+        content: VecDeque::from([Ok(Bytes::from("x"))]),
+        ..Asked::default()
+    };
     let script = |script: &mut Script| {
         // The end of the content comes only to a script that is attended to.
         script.read_all();
@@ -613,7 +617,7 @@ fn a_client_that_leaves_before_the_header_has_the_script_killed() {
         tasks.block_on(&runtime, async {
             tokio::select! {
                 biased;
-                _ = answer(address, Asked::default(), sink) => panic!("there is no answer"),
+                _ = answer(address, asked, sink) => panic!("there is no answer"),
                 _ = wait.recv() => {}
             }
         });
