@@ -9,6 +9,7 @@ use std::{
     cell::{Cell, OnceCell},
     future::poll_fn,
     io::{self, IoSlice},
+    mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     rc::Rc,
@@ -48,6 +49,8 @@ pub struct Stream {
     framing: Framing,
     /// What came along with the end of a head or of a content, and is beyond it.
     beyond: BytesMut,
+    /// Whether the answer at hand has let the connections pass that are ready.
+    has_let_pass: bool,
 }
 
 /// What hyper gets in the place of a head that it must not see: none can have these bytes, so it
@@ -121,6 +124,7 @@ impl Stream {
             state,
             framing: Framing::default(),
             beyond: BytesMut::new(),
+            has_let_pass: false,
         }
     }
 
@@ -201,6 +205,19 @@ impl Stream {
         }
     }
 
+    /// Lets every connection come first that is ready, once for each answer.
+    ///
+    /// So the answers to all who have asked by now leave one right after the other. Sent each when it is
+    /// ready, every one wakes its client anew where that is faster than we are: with 64 connections from
+    /// this machine 0.5 times a request in place of 0.01, and a wake-up takes as much as two system calls.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
+        if mem::replace(&mut self.has_let_pass, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// Runs a non-blocking write until the socket takes some of it.
     fn poll_send(
         &self,
@@ -264,6 +281,7 @@ impl AsyncRead for Stream {
             self.read_beyond(buffer)
         };
         if is_head {
+            self.has_let_pass = false;
             self.state.progress.received();
         } else {
             // A script may have answered before it has all of the content.
@@ -288,7 +306,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -297,6 +315,7 @@ impl AsyncWrite for Stream {
         {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
+        ready!(self.poll_turn(context));
         // What stands before the first description of a file is memory. It is written plainly:
         // MSG_MORE before sendfile was measured at three times the processor time.
         let file = slices
