@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use crate::{
     body::{Body, Piece},
     files::{
-        Cache, Options, Source,
+        Options, Sight, Source,
         compress::{self, Place},
         content::{Content, ReadError, Whole, read_copy},
         media_type::MediaType,
@@ -30,7 +30,7 @@ pub(super) struct Asked<'a> {
     pub media_type: MediaType,
     pub options: &'a Options,
     pub head: &'a Parts,
-    pub cache: Option<&'a Arc<Cache>>,
+    pub cache: Option<&'a Sight<'a>>,
 }
 
 /// Answers with a file.
@@ -161,7 +161,7 @@ impl<'c> Representation<'c> {
     async fn made(&self, coding: Coding) -> Result<Body, ReadError> {
         let failed = |error| Failure::system("compressing a file", &error);
         let cache = self.asked.cache.zip(self.content.in_cache());
-        if let Some(coded) = cache.and_then(|(cache, kept)| cache.coded(kept, coding)) {
+        if let Some(coded) = cache.and_then(|(cache, kept)| cache.cache().coded(kept, coding)) {
             return Ok(Body::Bytes(coded));
         }
         let coded = match self.content.whole() {
@@ -178,7 +178,7 @@ impl<'c> Representation<'c> {
         };
         let coded = coded.map_err(failed)?;
         if let Some((cache, kept)) = cache {
-            cache.keep_coded(kept, coding, coded.clone());
+            cache.cache().keep_coded(kept, coding, coded.clone());
         }
         Ok(Body::Bytes(coded))
     }

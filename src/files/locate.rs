@@ -32,6 +32,16 @@ pub enum Found {
     Directory(Opened),
 }
 
+impl Found {
+    /// Whether it is a file in memory.
+    pub fn is_kept(&self) -> bool {
+        let Self::File { file, .. } = self else {
+            return false;
+        };
+        matches!(file, Source::Kept(_))
+    }
+}
+
 /// Where the content of a file is.
 #[derive(Debug)]
 pub enum Source {

@@ -15,8 +15,6 @@ pub mod media_type;
 mod multipart;
 mod variant;
 
-use std::sync::Arc;
-
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use crate::{
@@ -28,7 +26,7 @@ use crate::{
     },
 };
 
-pub use cache::{Cache, Look};
+pub use cache::{Cache, Look, Sight};
 pub use locate::{Found, LocateError, Source, file_at, locate};
 pub use media_type::Types;
 
@@ -85,7 +83,7 @@ pub async fn respond(
     options: &Options,
     path: &Path<'_>,
     head: &Parts,
-    cache: Option<&Arc<Cache>>,
+    cache: Option<&Sight<'_>>,
 ) -> Result<Response<Body>, Failure> {
     if head.method == Method::OPTIONS {
         return Ok(allowed());

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::{
     files::{
-        Look, Options, Source,
+        Look, Options, Sight, Source,
         answer::Asked,
         cache::Named,
         compress::{self, Place},
@@ -99,7 +99,7 @@ pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice,
 /// Whether the cache has the file in a coding.
 fn is_coded(source: &Source, asked: &Asked<'_>, coding: Coding) -> bool {
     match (source, asked.cache) {
-        (Source::Kept(kept), Some(cache)) => cache.coded(kept, coding).is_some(),
+        (Source::Kept(kept), Some(cache)) => cache.cache().coded(kept, coding).is_some(),
         _ => false,
     }
 }
@@ -118,11 +118,15 @@ async fn stored(
     };
     let named = match look.open(root, &name) {
         Err(OpenError::WouldWait) => {
-            let (root, cache) = (Arc::clone(root), asked.cache.cloned());
+            let (root, cache) = (
+                Arc::clone(root),
+                asked.cache.map(|sight| Arc::clone(sight.cache())),
+            );
             let opening = tokio::task::spawn_blocking(move || {
+                let sight = cache.as_ref().map(Sight::of);
                 let look = Look {
                     wait: Wait::Allowed,
-                    cache: cache.as_ref(),
+                    cache: sight.as_ref(),
                 };
                 look.open(&root, &name)
             });

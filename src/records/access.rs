@@ -180,6 +180,11 @@ impl Pending {
         &self.0.connection
     }
 
+    /// Whether somebody wants to know of the request.
+    pub fn is_wanted(&self) -> bool {
+        !self.0.sink.ignores_requests()
+    }
+
     /// Notes something about the outcome.
     pub fn note(&self, change: impl FnOnce(&mut Outcome)) {
         change(&mut self.0.outcome.borrow_mut());

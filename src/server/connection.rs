@@ -6,6 +6,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
+    io,
     os::fd::OwnedFd,
     pin::{Pin, pin},
     rc::Rc,
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -22,18 +23,20 @@ use tokio::time::timeout;
 use crate::{
     records::{ConnectionRecord, Record, Request, message_id, seldom::Seldom},
     server::{
+        front::{Expected, Front, Next},
         idle::Idle,
         refusal,
         worker::{Open, Shared},
     },
-    service::{self, Departed, Origin, Recorded},
+    service::{self, Answered, Departed, Origin},
     site::{Limits, Snapshot},
     transport::{
         Address, Connection, Remote,
         deadline::Deadline,
         framing::RequestLine,
         progress::{Overdue, Patience, Phase},
-        stream::{Fault, Socket, State, Stream},
+        socket::Socket,
+        stream::{Fault, State, Stream},
     },
 };
 
@@ -66,6 +69,8 @@ enum End {
     Overdue(Overdue),
     /// What came was no request, or the connection broke.
     Broken(hyper::Error),
+    /// The connection broke between two requests, or behind the last.
+    Lost(io::Error),
 }
 
 /// Turns a connection away that is over the limit.
@@ -142,25 +147,49 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
         state: Rc::new(State::default()),
     };
     origin.state.progress.idle_since(seat.idle_since);
+    let expected = Expected::default();
     let service = service_fn(|request| {
-        origin.state.progress.answering();
+        origin.state.begin_request();
+        expected.begin();
         requests.set(requests.get() + 1);
-        let (worker, origin, number) = (Rc::clone(worker), origin.clone(), requests.get());
+        let (origin, expected, number) = (&origin, &expected, requests.get());
         let snapshot = worker.current.snapshot();
         in_force.set(patience(&snapshot.limits));
         // Boxed: a place of its own in each connection would be out of the processor's cache.
-        Box::pin(async move { respond(&worker, snapshot, origin, number, request).await })
+        Box::pin(async move {
+            let asked = (origin.clone(), number, request);
+            let (answer, repeatable) = respond(worker, Arc::clone(&snapshot), asked).await?;
+            if let Some(repeatable) = repeatable {
+                expected.answered(&origin.state, repeatable, snapshot);
+            }
+            Ok::<_, Departed>(answer)
+        })
     });
-    let stream = Stream::new(Rc::clone(&origin.socket), Rc::clone(&origin.state));
-    let mut http = builder(&limits).serve_connection(TokioIo::new(stream), service);
+    let mut front = Front::new(worker, &origin, &requests, &expected);
+    // Made for the first request that is not answered before it.
+    let mut http = None;
     let mut watch = Watch::new(worker, &origin, &in_force, most);
     let mut drain = pin!(worker.drain.notified());
     let mut cut_off = CutOff(Some(&origin));
     let stage = poll_fn(|context| {
         watch.hear_last_call();
-        if let Poll::Ready(outcome) = Pin::new(&mut http).poll(context) {
-            let end = outcome.map_or_else(End::Broken, |()| End::Finished);
-            return Poll::Ready(Stage::Over(end));
+        match front.poll(context) {
+            Next::Client => {}
+            Next::Finished => return Poll::Ready(Stage::Over(End::Finished)),
+            Next::Closed if http.is_none() => return Poll::Ready(Stage::Over(End::Finished)),
+            Next::Broken(error) => return Poll::Ready(Stage::Over(End::Lost(error))),
+            Next::Hyper | Next::Closed => {
+                let http = http.get_or_insert_with(|| {
+                    let stream = Stream::new(Rc::clone(&origin.socket), Rc::clone(&origin.state));
+                    builder(&limits).serve_connection(TokioIo::new(stream), service)
+                });
+                let outcome = Pin::new(http).poll(context);
+                front.remember();
+                if let Poll::Ready(outcome) = outcome {
+                    let end = outcome.map_or_else(End::Broken, |()| End::Finished);
+                    return Poll::Ready(Stage::Over(end));
+                }
+            }
         }
         if drain.as_mut().poll(context).is_ready() {
             watch.hear_last_call();
@@ -169,17 +198,18 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
     });
     let stage = stage.await;
     cut_off.0 = None;
-    drop((cut_off, watch));
+    drop((cut_off, watch, front));
     if matches!(stage, Stage::Over(End::Overdue(Overdue::Response))) {
         origin.state.fault.set(Some(Fault::Stalled));
     }
     // hyper gets the bytes of one head or content at a time: an idle connection has none in there.
-    let stream = http.into_parts().io.into_inner();
+    let stream = http.map(|http| http.into_parts().io.into_inner());
+    let line = RequestLine::default();
     match stage {
         Stage::Over(end) => {
             let ending = Ending {
                 origin: &origin,
-                line: stream.request_line(),
+                line: stream.as_ref().map_or(&line, Stream::request_line),
                 head_size: limits.request_head_size,
                 requests: requests.get(),
             };
@@ -268,7 +298,7 @@ impl<'c> Watch<'c> {
     /// Whether nobody but hyper and this connection has to do with it. A script that has answered may
     /// still read the content of its request: what comes next is the rest of that, and no request.
     fn is_alone(&self) -> bool {
-        Rc::strong_count(&self.origin.state) == 2
+        Rc::strong_count(&self.origin.state) <= 2
     }
 }
 
@@ -292,14 +322,12 @@ fn silence(last_call: Option<Instant>) -> &'static str {
 async fn respond(
     worker: &Shared,
     snapshot: Arc<Snapshot>,
-    origin: Origin,
-    number: u32,
-    request: http::Request<Incoming>,
-) -> Result<Response<Recorded>, Departed> {
+    (origin, number, request): (Origin, u32, http::Request<Incoming>),
+) -> Result<Answered, Departed> {
     worker.tally.request();
-    let answer = service::respond(&worker.service, snapshot, origin, number, request).await?;
-    worker.tally.answer(answer.status());
-    Ok(answer)
+    let answered = service::respond(&worker.service, snapshot, origin, number, request).await?;
+    worker.tally.answer(answered.0.status());
+    Ok(answered)
 }
 
 /// Has a connection that is dropped before its end not look as if its answer were complete: the
@@ -425,6 +453,10 @@ impl Ending<'_> {
                     let reason = format!("not a request: {error}");
                     return Some((Some(StatusCode::BAD_REQUEST), reason));
                 }
+                let reason = format!("the connection broke: {error}");
+                (self.requests == 0).then_some((None, reason))
+            }
+            End::Lost(error) => {
                 let reason = format!("the connection broke: {error}");
                 (self.requests == 0).then_some((None, reason))
             }

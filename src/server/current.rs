@@ -1,6 +1,6 @@
 //! The configuration in force: one snapshot, swapped as a whole.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -19,6 +19,11 @@ impl Current {
     /// The snapshot in force. Whoever holds it keeps it, whatever is swapped meanwhile.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.load_full()
+    }
+
+    /// Whether that is this one.
+    pub fn is(&self, snapshot: &Weak<Snapshot>) -> bool {
+        Arc::as_ptr(&self.0.load()) == snapshot.as_ptr()
     }
 
     /// Puts another in force for every request that begins from now on.

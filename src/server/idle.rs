@@ -120,6 +120,11 @@ impl Idle {
         }
     }
 
+    /// Whether it is time to give memory back.
+    fn is_to_trim(&self) -> bool {
+        self.trim.get().is_some_and(|time| time <= Instant::now())
+    }
+
     /// Those that something has come for. Where they cannot be waited for together, all of them.
     fn poll_returned(&self, context: &mut Context<'_>) -> Poll<Vec<Seat>> {
         let ids: Vec<u64> = match ready!(self.poll_events(context)) {
@@ -228,6 +233,9 @@ async fn attend(worker: Rc<Shared>) {
             () = has_stopped, if last_call.is_none() => {}
             () = idle.earlier.notified() => {}
             () = until(idle.next.get()) => {
+                if idle.is_to_trim() {
+                    worker.repeats.forget();
+                }
                 for seat in idle.overdue(last_call) {
                     connection::dismiss(&worker, &seat);
                 }

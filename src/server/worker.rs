@@ -30,10 +30,11 @@ use crate::{
         event::Event,
         idle::Idle,
         listener::{Accepted, Acceptor, Listener, Purpose},
+        repeats::Repeats,
         tally::Tally,
     },
     service::Service,
-    transport::{Connection, Listen, stream::Socket},
+    transport::{Connection, Listen, socket::Socket},
 };
 
 /// Threads for look-ups and reads that would wait for a disk, per worker.
@@ -124,6 +125,8 @@ pub struct Shared {
     pub draining: Cell<Option<Instant>>,
     /// Connections that rest.
     pub idle: Idle,
+    /// Answers that are given again.
+    pub repeats: Repeats,
     /// What all workers count.
     pub counters: Arc<Counters>,
     /// What this one counts.
@@ -155,6 +158,7 @@ impl Worker {
                     drain: Notify::new(),
                     draining: Cell::new(None),
                     idle,
+                    repeats: Repeats::default(),
                     counters,
                     tally: own,
                 };

@@ -88,6 +88,7 @@ pub fn decide(
             site: id,
             route: None,
             user: None,
+            is_for_all: true,
             outcome: Ok(resource),
         });
     }
@@ -95,6 +96,7 @@ pub fn decide(
         site,
         route: site.routes.find(question.path.as_bytes()),
         user: None,
+        is_for_all: true,
         look,
     };
     trace.step(|| route_step(walk.rule()));
@@ -110,6 +112,7 @@ pub fn decide(
         site: id,
         route: Some(walk.route),
         user: walk.user,
+        is_for_all: walk.is_for_all,
         outcome,
     };
     trace.step(|| resource_step(&decision, site, question.path));
@@ -139,6 +142,8 @@ struct Walk<'s> {
     route: RouteId,
     /// Who has shown a password.
     user: Option<User>,
+    /// Whether no rule so far has looked at the client.
+    is_for_all: bool,
     look: Look<'s>,
 }
 
@@ -149,7 +154,7 @@ impl<'s> Walk<'s> {
 
     /// What a path names under its route, for whom the route admits.
     fn reach(&mut self, question: Question<'_>, trace: &mut impl Trace) -> Result<Resource, Stop> {
-        self.user = admit(self.rule(), question, trace)?;
+        self.pass(question, trace)?;
         match &self.rule().action {
             Action::Deny => Err(denied(self.rule())),
             Action::Redirect(redirect) => Ok(Resource::Redirect {
@@ -278,10 +283,18 @@ impl<'s> Walk<'s> {
         }
         self.route = route;
         trace.step(|| route_step(self.rule()));
-        if let Some(user) = admit(self.rule(), question, trace)? {
+        self.pass(question, trace)?;
+        Ok(true)
+    }
+
+    /// Passes the rule, if it admits the client.
+    fn pass(&mut self, question: Question<'_>, trace: &mut impl Trace) -> Result<(), Stop> {
+        let rule = self.rule();
+        self.is_for_all &= rule.allow.is_empty() && rule.auth.is_none();
+        if let Some(user) = admit(rule, question, trace)? {
             self.user = Some(user);
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Decision {
     pub route: Option<RouteId>,
     /// The user, where a password was asked for.
     pub user: Option<User>,
+    /// Whether everybody gets the same who asks the same: no rule on the way looks at the client.
+    pub is_for_all: bool,
     /// What is there, or why the client does not get it.
     pub outcome: Result<Resource, Failure>,
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{body::Stream, transport::stream::Socket};
+use crate::{body::Stream, transport::socket::Socket};
 
 /// A stream that breaks off when the client has left, so that its source is told.
 pub struct Attended {

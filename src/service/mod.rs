@@ -13,6 +13,7 @@ mod elsewhere;
 mod error_page;
 mod finish;
 mod record;
+mod repeatable;
 mod unlock;
 
 use std::{borrow::Cow, path::Path, rc::Rc, sync::Arc};
@@ -23,7 +24,7 @@ use hyper::body::Incoming;
 use crate::{
     body::Body,
     cgi::{self, Gateway, ScriptRequest},
-    files::{self, Cache, Look},
+    files::{self, Cache, Look, Sight},
     fs::Wait,
     records::{Pending, Sink},
     semantics::{
@@ -32,10 +33,7 @@ use crate::{
         target::{self, Target},
     },
     site::{Route, RouteId, Site, SiteId, Snapshot, auth::Unverified},
-    transport::{
-        Connection,
-        stream::{Socket, State},
-    },
+    transport::{Connection, socket::Socket, stream::State},
 };
 
 use content::Content;
@@ -45,6 +43,7 @@ use departure::Attended;
 pub use error_page::page_for;
 use finish::Finish;
 pub use record::Recorded;
+pub use repeatable::Repeatable;
 
 /// How often scripts may redirect one request to another resource of the server.
 const LOCAL_REDIRECTS: usize = 5;
@@ -76,6 +75,9 @@ pub struct Origin {
 #[error("the client left")]
 pub struct Departed;
 
+/// An answer, and what it can be given again with.
+pub type Answered = (Response<Recorded>, Option<Repeatable>);
+
 /// Answers the `number`th request of a connection with the configuration it began with.
 pub async fn respond(
     service: &Service,
@@ -83,7 +85,7 @@ pub async fn respond(
     origin: Origin,
     number: u32,
     request: Request<Incoming>,
-) -> Result<Response<Recorded>, Departed> {
+) -> Result<Answered, Departed> {
     let (head, incoming) = request.into_parts();
     let pending = Pending::begin(
         service.sink.clone(),
@@ -114,7 +116,14 @@ pub async fn respond(
         origin: &origin,
     };
     let response = finish.finish(outcome).await;
-    Ok(response.map(|body| Recorded::new(body, pending, origin.state)))
+    let repeatable = reached.lasting.and_then(|generation| {
+        let site = &reached.site(&snapshot)?.name;
+        let says_more = origin.state.said_close.get();
+        let of = || Repeatable::of(&response, generation, site, &pending);
+        (!says_more).then(of).flatten()
+    });
+    let response = response.map(|body| Recorded::new(body, pending, origin.state));
+    Ok((response, repeatable))
 }
 
 /// How far into the configuration a request came: what its answer is finished by.
@@ -122,6 +131,8 @@ pub async fn respond(
 struct Reached {
     site: Option<SiteId>,
     route: Option<RouteId>,
+    /// The generation of what is kept that the answer is made of, where it is made of nothing else.
+    lasting: Option<u64>,
 }
 
 impl Reached {
@@ -165,8 +176,9 @@ impl Exchange<'_> {
             if target.is_server {
                 return Ok(files::allowed());
             }
-            let cache = self.service.cache.current();
-            let decision = self.decide(&asked.head, &target, cache, reached).await?;
+            let sight = self.service.cache.current();
+            let sight = sight.as_ref();
+            let decision = self.decide(&asked.head, &target, sight, reached).await?;
             expectation(head)?;
             asked.content.admit()?;
             let site = &self.snapshot[decision.site];
@@ -175,7 +187,12 @@ impl Exchange<'_> {
                 Resource::Files { route, found } => {
                     let options = site.routes.files(route);
                     let path = &target.path;
-                    return files::respond(found, options, path, &asked.head, cache).await;
+                    // What a script has redirected to is not what was asked for.
+                    let is_own = matches!(asked.head, Cow::Borrowed(_));
+                    let is_kept = is_own && decision.is_for_all && found.is_kept();
+                    let response = files::respond(found, options, path, &asked.head, sight).await?;
+                    reached.lasting = sight.filter(|_| is_kept).and_then(Sight::lasting);
+                    return Ok(response);
                 }
                 Resource::Script { route, script } => (route, script),
             };
@@ -256,7 +273,7 @@ impl Exchange<'_> {
         &self,
         head: &Parts,
         target: &Target<'_>,
-        cache: Option<&Arc<Cache>>,
+        cache: Option<&Sight<'_>>,
         reached: &mut Reached,
     ) -> Result<Decision, Failure> {
         let connection = &self.origin.connection;
@@ -300,6 +317,7 @@ impl Exchange<'_> {
         *reached = Reached {
             site: Some(site),
             route,
+            lasting: None,
         };
     }
 
@@ -308,9 +326,9 @@ impl Exchange<'_> {
         &self,
         site: SiteId,
         head: &Parts,
-        cache: Option<&Arc<Cache>>,
+        cache: Option<&Sight<'_>>,
     ) -> Result<Result<Decision, Undecided>, Failure> {
-        let cache = cache.cloned();
+        let cache = cache.map(|sight| Arc::clone(sight.cache()));
         let snapshot = Arc::clone(self.snapshot);
         let connection = Arc::clone(&self.origin.connection);
         let head = head.clone();
@@ -318,9 +336,10 @@ impl Exchange<'_> {
             // The same head makes the same target.
             let target = Target::parse(&head).map_err(Undecided::NoSite)?;
             let question = question(&connection, &head, &target);
+            let sight = cache.as_ref().map(Sight::of);
             let look = Look {
                 wait: Wait::Allowed,
-                cache: cache.as_ref(),
+                cache: sight.as_ref(),
             };
             decide(&snapshot, question, look, &mut ())
         };

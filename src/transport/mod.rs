@@ -3,6 +3,7 @@
 pub mod deadline;
 pub mod framing;
 pub mod progress;
+pub mod socket;
 pub mod stream;
 
 use std::{

@@ -6,40 +6,29 @@
 //! one.
 
 use std::{
-    cell::{Cell, OnceCell},
-    future::poll_fn,
+    cell::{Cell, OnceCell, RefCell},
     io::{self, IoSlice},
     mem,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::ioctl_fionread,
-    net::{RecvFlags, recv, sockopt::set_socket_linger},
-};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use rustix::io::ioctl_fionread;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    sys::{file_slice::Described, nonblocking::Nonblocking, receive::receive, unsent::unsent},
+    sys::file_slice::Described,
     transport::{
         framing::{Framing, RequestLine, Violation},
         progress::{Phase, Progress},
+        socket::Socket,
     },
 };
-
-/// How often a client is looked for that has sent more than was read.
-const NEXT_LOOK: Duration = Duration::from_millis(250);
-
-/// A connected stream socket.
-#[derive(Debug)]
-pub struct Socket(Nonblocking);
 
 /// A connection's two directions.
 #[derive(Debug)]
@@ -47,8 +36,6 @@ pub struct Stream {
     socket: Rc<Socket>,
     state: Rc<State>,
     framing: Framing,
-    /// What came along with the end of a head or of a content, and is beyond it.
-    beyond: BytesMut,
     /// Whether the answer at hand has let the connections pass that are ready.
     has_let_pass: bool,
 }
@@ -80,6 +67,16 @@ pub struct State {
     pub said_close: Cell<bool>,
     /// What comes next of the stream.
     ahead: Cell<Ahead>,
+    /// What was read and is not hyper's turn yet: it came along with the end of a head or of a content,
+    /// or before hyper was asked for it.
+    beyond: RefCell<BytesMut>,
+    /// Whether hyper has got of a head whose request has not come to the service. It may read one while
+    /// an earlier request is answered.
+    is_in_hyper: Cell<bool>,
+    /// Whether the head of the answer at hand is wanted, if one write takes all of the answer.
+    pub wants_head: Cell<bool>,
+    /// That head.
+    pub head: RefCell<Option<Box<[u8]>>>,
 }
 
 /// What hyper has not got yet.
@@ -103,6 +100,26 @@ impl State {
             Ahead::BegunRequest => true,
         }
     }
+
+    /// A request comes to the service.
+    pub fn begin_request(&self) {
+        self.progress.answering();
+        self.is_in_hyper.set(false);
+        self.wants_head.set(false);
+        self.head.take();
+    }
+
+    /// Whether nothing is on its way, in either direction, and what comes next is a request.
+    pub fn is_between_requests(&self) -> bool {
+        self.progress.phase() == Phase::Idle
+            && self.ahead.get() == Ahead::Request
+            && !self.is_in_hyper.get()
+    }
+
+    /// Lets hyper have what was read of the next request.
+    pub fn hand_on(&self, bytes: &[u8]) {
+        self.beyond.borrow_mut().extend_from_slice(bytes);
+    }
 }
 
 /// Why an answer breaks off in the middle.
@@ -123,7 +140,6 @@ impl Stream {
             socket,
             state,
             framing: Framing::default(),
-            beyond: BytesMut::new(),
             has_let_pass: false,
         }
     }
@@ -140,7 +156,7 @@ impl Stream {
         let received = &buffer.filled()[start..];
         match self.framing.admit(received) {
             Ok(count) => {
-                self.beyond.extend_from_slice(&received[count..]);
+                self.state.hand_on(&received[count..]);
                 buffer.set_filled(start + count);
                 Ok(())
             }
@@ -154,14 +170,18 @@ impl Stream {
     /// Hands over what came earlier, as far as there is room and it belongs to the section.
     fn read_beyond(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
         let is_head = self.framing.is_at_head();
-        let fitting = self.beyond.len().min(buffer.remaining());
-        match self.framing.admit(&self.beyond[..fitting]) {
+        let mut beyond = self.state.beyond.borrow_mut();
+        let fitting = beyond.len().min(buffer.remaining());
+        match self.framing.admit(&beyond[..fitting]) {
             Ok(count) => {
-                buffer.put_slice(&self.beyond[..count]);
-                self.beyond.advance(count);
+                buffer.put_slice(&beyond[..count]);
+                beyond.advance(count);
                 Ok(())
             }
-            Err(violation) => self.refuse(violation, is_head, buffer),
+            Err(violation) => {
+                drop(beyond);
+                self.refuse(violation, is_head, buffer)
+            }
         }
     }
 
@@ -184,27 +204,6 @@ impl Stream {
         Ok(())
     }
 
-    fn poll_receive(
-        &self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let start = buffer.filled().len();
-        loop {
-            ready!(self.socket.poll_read_ready(context))?;
-            let receive = || receive(self.socket.as_fd(), buffer);
-            match self.socket.try_io(Interest::READABLE, receive) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(()) if buffer.remaining() > 0 && buffer.filled().len() > start => {
-                    self.socket.0.is_emptied();
-                    return Poll::Ready(Ok(()));
-                }
-                outcome => return Poll::Ready(outcome),
-            }
-        }
-    }
-
     /// Lets every connection come first that is ready, once for each answer.
     ///
     /// So the answers to all who have asked by now leave one right after the other. Sent each when it is
@@ -218,30 +217,29 @@ impl Stream {
         Poll::Pending
     }
 
-    /// Runs a non-blocking write until the socket takes some of it.
     fn poll_send(
         &self,
         context: &mut Context<'_>,
-        mut send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        send: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let Poll::Ready(ready) = self.socket.poll_write_ready(context) else {
-                self.state.progress.blocked(self.socket.unsent());
-                return Poll::Pending;
-            };
-            ready?;
-            match self
-                .socket
-                .try_io(Interest::WRITABLE, || send(self.socket.as_fd()))
-            {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => {
-                    self.state.progress.sent();
-                    return Poll::Ready(outcome);
-                }
-            }
+        self.socket.poll_send(context, &self.state.progress, send)
+    }
+
+    /// Sends what is in memory, and notes the head of an answer that is sent as a whole.
+    fn poll_send_memory(
+        &self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let send = |socket: BorrowedFd<'_>| Ok(rustix::io::writev(socket, slices)?);
+        let outcome = ready!(self.poll_send(context, send));
+        if self.state.wants_head.take()
+            && let (Ok(sent), [head, content @ ..]) = (&outcome, slices)
+            && *sent == head.len() + content.iter().map(|slice| slice.len()).sum::<usize>()
+        {
+            self.state.head.replace(Some((**head).into()));
         }
+        Poll::Ready(outcome)
     }
 
     /// Holds back what hyper writes while no request is being answered: its refusal of the head.
@@ -271,8 +269,8 @@ impl AsyncRead for Stream {
         }
         let start = buffer.filled().len();
         let is_head = self.framing.is_at_head();
-        let outcome = if self.beyond.is_empty() {
-            ready!(self.poll_receive(context, buffer))?;
+        let outcome = if self.state.beyond.borrow().is_empty() {
+            ready!(self.socket.poll_receive(context, buffer))?;
             if buffer.filled().len() == start {
                 return Poll::Ready(Ok(()));
             }
@@ -282,13 +280,14 @@ impl AsyncRead for Stream {
         };
         if is_head {
             self.has_let_pass = false;
+            self.state.is_in_hyper.set(true);
             self.state.progress.received();
         } else {
             // A script may have answered before it has all of the content.
             self.state.progress.idle_since(Instant::now());
         }
         self.state.ahead.set(match self.framing.is_at_head() {
-            true if self.beyond.is_empty() => Ahead::Request,
+            true if self.state.beyond.borrow().is_empty() => Ahead::Request,
             true => Ahead::BegunRequest,
             false => Ahead::Content,
         });
@@ -334,7 +333,7 @@ impl AsyncWrite for Stream {
             Some((index, _)) => self.poll_send(context, |socket| {
                 Ok(rustix::io::writev(socket, &slices[..index])?)
             }),
-            None => self.poll_send(context, |socket| Ok(rustix::io::writev(socket, slices)?)),
+            None => self.poll_send_memory(context, slices),
         }
     }
 
@@ -351,131 +350,5 @@ impl AsyncWrite for Stream {
     /// connection ends is for its own task to say.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Socket {
-    /// A connection over a descriptor that is in non-blocking mode.
-    pub fn new(fd: OwnedFd) -> Self {
-        Self(Nonblocking::new(fd))
-    }
-
-    /// The descriptor, for another time.
-    pub fn into_fd(self) -> OwnedFd {
-        self.0.into_fd()
-    }
-
-    /// Ends our direction of the stream.
-    pub fn shutdown(&self) -> io::Result<()> {
-        match rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write) {
-            // The client was faster.
-            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Waits until the client has acknowledged all that was handed over. The kernel does not tell.
-    pub async fn taken(&self) {
-        while self.unsent() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Bytes that were handed over and that the client has not acknowledged.
-    pub fn unsent(&self) -> usize {
-        unsent(self).unwrap_or_default()
-    }
-
-    /// Has the connection end with a reset, so that what the client got does not look complete.
-    pub fn reset(&self) -> io::Result<()> {
-        Ok(set_socket_linger(self, Some(Duration::ZERO))?)
-    }
-
-    /// Writes all of it, without hyper.
-    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            poll_fn(|context| self.poll_write_ready(context)).await?;
-            match self.try_io(Interest::WRITABLE, || Ok(rustix::io::write(self, bytes)?)) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads and throws away what the client still sends, `most` bytes of it, until it ends.
-    pub async fn discard(&self, most: usize) -> io::Result<()> {
-        let mut left = most;
-        while left > 0 {
-            poll_fn(|context| self.poll_read_ready(context)).await?;
-            // Not a part of the future, which lies in the task for as long as the connection lives.
-            let read = || Ok(rustix::io::read(self, &mut [0; 4096])?);
-            match self.try_io(Interest::READABLE, read) {
-                Ok(0) => return Ok(()),
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the client has closed its direction, or the connection broke. What is so already
-    /// is seen by the first poll.
-    ///
-    /// A client that only shut its sending side looks the same; whoever waits here decides what
-    /// that means.
-    pub async fn departed(&self) {
-        while !self.is_read_closed() {
-            if poll_fn(|context| self.poll_read_ready(context))
-                .await
-                .is_err()
-            {
-                return;
-            }
-            // The runtime may only believe that something has come; asked, it forgets that.
-            let peeked = self.try_io(Interest::READABLE, || {
-                Ok(recv(self, &mut [0], RecvFlags::PEEK)?.0)
-            });
-            match peeked {
-                // The client has sent more: a next request, which waits until this one is answered.
-                // Readiness says nothing new until then, so look now and then.
-                Ok(1..) => tokio::time::sleep(NEXT_LOOK).await,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Whether nothing will come behind what has come.
-    fn is_read_closed(&self) -> bool {
-        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let mut sockets = [PollFd::new(self, PollFlags::RDHUP)];
-        let now = Timespec::default();
-        poll(&mut sockets, Some(&now)).is_ok() && sockets[0].revents().intersects(gone)
-    }
-
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(context)
-    }
-
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(context)
-    }
-
-    fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce() -> io::Result<R>,
-    ) -> io::Result<R> {
-        self.0.try_io(interest, operation)
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

@@ -60,6 +60,7 @@ mod queue;
 mod ranges;
 /// Another configuration while the server runs.
 mod reload;
+mod repeats;
 /// How the output of a script becomes an answer.
 mod script_output;
 /// Scripts: variables, answers, streams, ends.

@@ -11,6 +11,7 @@
 
 mod directory;
 mod entry;
+mod sight;
 mod size;
 mod vacancy;
 mod watch;
@@ -18,17 +19,14 @@ mod watch;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use arc_swap::{ArcSwapOption, Guard};
 use bytes::Bytes;
-use quick_cache::{
-    DefaultHashBuilder,
-    sync::{Cache as Store, DefaultLifecycle},
-};
+use quick_cache::{DefaultHashBuilder, Lifecycle, sync::Cache as Store};
 
 use crate::{
     files::content::{COPIED, IN_MEMORY},
@@ -39,6 +37,7 @@ use crate::{
 use directory::{Blind, Directory, RETRY};
 pub use entry::{Kept, Stored};
 use entry::{Key, Known, NameKey, Thing, Value, Weight};
+pub use sight::Sight;
 pub use size::Size;
 pub use vacancy::Vacancy;
 use watch::Watch;
@@ -49,7 +48,7 @@ pub struct Look<'c> {
     /// Whether it may wait for a disk.
     pub wait: Wait,
     /// What is known already, as of the beginning of the request ([`Cache::current`]).
-    pub cache: Option<&'c Arc<Cache>>,
+    pub cache: Option<&'c Sight<'c>>,
 }
 
 /// What a name leads to, where that is something.
@@ -70,9 +69,23 @@ pub struct Cache {
     store: ArcSwapOption<Contents>,
     /// Absent where the kernel gives none.
     watch: Option<Arc<Watch>>,
+    /// Counts what ends any of what is known.
+    generation: Arc<AtomicU64>,
 }
 
-type Contents = Store<Key, Value, Weight>;
+type Contents = Store<Key, Value, Weight, DefaultHashBuilder, Dropped>;
+
+/// Counts what is dropped to have room for more, so that nobody remembers it for longer.
+#[derive(Debug, Clone)]
+struct Dropped(Arc<AtomicU64>);
+
+impl Lifecycle<Key, Value> for Dropped {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: Key, _: Value) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
 
 /// What an entry takes on average, as far as that matters to how the store is laid out.
 const AVERAGE: u64 = 8 * 1024;
@@ -90,7 +103,7 @@ impl Look<'_> {
     /// Looks up what `name` leads to below a root, as [`Root::open`] does.
     pub(super) fn open(&self, root: &Root, name: &[u8]) -> Result<Named, OpenError> {
         match self.cache {
-            Some(cache) => cache.open(root, name, self.wait),
+            Some(sight) => sight.cache().open(root, name, self.wait, sight),
             None => Ok(Named::Opened(root.open(name, self.wait)?, None)),
         }
     }
@@ -99,7 +112,8 @@ impl Look<'_> {
 impl Cache {
     /// An empty cache.
     pub fn new(size: Size) -> Self {
-        let watch = Watch::start().inspect_err(|error| {
+        let generation = Arc::<AtomicU64>::default();
+        let watch = Watch::start(Arc::clone(&generation)).inspect_err(|error| {
             tracing::warn!(
                 "changes of files are not told ({error}), so every request looks at them: raise \
                  fs.inotify.max_user_instances"
@@ -108,6 +122,7 @@ impl Cache {
         let cache = Self {
             store: ArcSwapOption::empty(),
             watch: watch.ok().map(Arc::new),
+            generation,
         };
         cache.resize(size);
         cache
@@ -122,8 +137,10 @@ impl Cache {
         }
         let items = usize::try_from(size / AVERAGE).unwrap_or(usize::MAX);
         let hashes = DefaultHashBuilder::default();
-        let store = || Store::with(items, size, Weight, hashes, DefaultLifecycle::default());
+        let dropped = Dropped(Arc::clone(&self.generation));
+        let store = || Store::with(items, size, Weight, hashes, dropped);
         drop(self.store.swap((size > 0).then(store).map(Arc::new)));
+        self.generation.fetch_add(1, Ordering::AcqRel);
         if let Some(watch) = &self.watch {
             watch.release();
         }
@@ -141,16 +158,22 @@ impl Cache {
     }
 
     /// The cache with all that has happened until now taken note of, for a request that has begun.
-    pub fn current(self: &Arc<Self>) -> Option<&Arc<Self>> {
+    pub fn current(self: &Arc<Self>) -> Option<Sight<'_>> {
         self.store().as_ref()?;
         let is_current = self.watch.as_ref().is_none_or(|watch| watch.refresh());
-        is_current.then_some(self)
+        is_current.then(|| Sight::of(self))
     }
 
-    fn open(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
+    fn open(
+        &self,
+        root: &Root,
+        name: &[u8],
+        wait: Wait,
+        sight: &Sight<'_>,
+    ) -> Result<Named, OpenError> {
         // Both are the same name, and with the slash only a directory.
         let bare = name.strip_suffix(b"/").unwrap_or(name);
-        let named = self.open_bare(root, bare, wait)?;
+        let named = self.open_bare(root, bare, wait, sight)?;
         let is_directory = match &named {
             Named::Directory => true,
             Named::Opened(opened, _) => opened.metadata.kind == Kind::Directory,
@@ -162,16 +185,28 @@ impl Cache {
         Ok(named)
     }
 
-    fn open_bare(&self, root: &Root, name: &[u8], wait: Wait) -> Result<Named, OpenError> {
-        let Some(known) = self.known(root, name) else {
+    fn open_bare(
+        &self,
+        root: &Root,
+        name: &[u8],
+        wait: Wait,
+        sight: &Sight<'_>,
+    ) -> Result<Named, OpenError> {
+        let known = self.known(root, name);
+        if let Some(Known::Watched(node, thing)) = known.as_deref()
+            && node.is_valid()
+        {
+            return match thing {
+                Thing::Directory(_) => Ok(Named::Directory),
+                Thing::File(kept) => Ok(Named::Kept(Arc::clone(kept))),
+                Thing::Absent => Err(OpenError::NotFound),
+            };
+        }
+        sight.has_looked();
+        let Some(known) = known else {
             return self.find(root, name, wait);
         };
         let kept = match &*known {
-            Known::Watched(node, thing) if node.is_valid() => match thing {
-                Thing::Directory(_) => return Ok(Named::Directory),
-                Thing::File(kept) => return Ok(Named::Kept(Arc::clone(kept))),
-                Thing::Absent => return Err(OpenError::NotFound),
-            },
             Known::Unwatched(kept, since) if since.elapsed() < RETRY => kept,
             Known::Large(asked) => return self.open_large(root, name, wait, asked),
             Known::Watched(..) | Known::Unwatched(..) | Known::Untold(_) => {

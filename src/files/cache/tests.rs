@@ -47,9 +47,10 @@ impl Site {
 
     /// What a request for the name gets, and whether it was in memory.
     fn ask(&self, name: &str) -> (Option<String>, bool) {
+        let sight = self.cache.current();
         let look = Look {
             wait: Wait::Allowed,
-            cache: self.cache.current(),
+            cache: sight.as_ref(),
         };
         let source = match look.open(&self.root, name.as_bytes()) {
             Ok(Named::Kept(kept)) => {

@@ -58,6 +58,8 @@ pub(super) struct Watch {
     is_draining: AtomicBool,
     /// What was looked at in an earlier one counts for nothing.
     epoch: AtomicU64,
+    /// Counts whatever has happened.
+    generation: Arc<AtomicU64>,
     table: Mutex<Table>,
     /// What nodes have watched that are gone.
     released: Mutex<Vec<Use>>,
@@ -107,13 +109,14 @@ pub(super) struct Node {
 
 impl Watch {
     /// An instance that watches nothing.
-    pub fn start() -> Result<Self, Errno> {
+    pub fn start(generation: Arc<AtomicU64>) -> Result<Self, Errno> {
         static IDS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             queue: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
             is_draining: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
+            generation,
             table: Mutex::default(),
             released: Mutex::default(),
             has_overflowed: AtomicBool::new(false),
@@ -156,6 +159,7 @@ impl Watch {
     /// Forgets all that was looked at.
     fn begin_anew(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Acts on the events that are in the queue.
@@ -163,6 +167,7 @@ impl Watch {
         let mut table = self.table();
         self.is_draining.store(true, Ordering::Release);
         let is_lost = self.take_events(&mut table);
+        self.generation.fetch_add(1, Ordering::AcqRel);
         if is_lost {
             self.begin_anew();
         }

@@ -101,6 +101,13 @@ impl Framing {
     }
 }
 
+/// Whether these bytes are the head of one request without content, and nothing else.
+pub fn is_one_head(bytes: &[u8]) -> bool {
+    let mut line = RequestLine::default();
+    let head = Head::default().feed(bytes, &mut line);
+    matches!(head, Ok(Some((end, Length::Known(0)))) if end == bytes.len())
+}
+
 impl Violation {
     fn bad_request(reason: &'static str) -> Self {
         Self {

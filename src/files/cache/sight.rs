@@ -1,0 +1,58 @@
+//! The cache as one request sees it.
+
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering},
+};
+
+use crate::files::cache::Cache;
+
+/// The cache with all that had happened when a request began, and whether what the request is told
+/// holds until more happens.
+#[derive(Debug)]
+pub struct Sight<'c> {
+    cache: &'c Arc<Cache>,
+    generation: u64,
+    is_lasting: Cell<bool>,
+}
+
+impl<'c> Sight<'c> {
+    /// The cache as it is, without a look whether anything has happened: for a thread that goes on with
+    /// a request.
+    pub fn of(cache: &'c Arc<Cache>) -> Self {
+        Self {
+            cache,
+            generation: cache.generation.load(Ordering::Acquire),
+            is_lasting: Cell::new(true),
+        }
+    }
+
+    /// The cache itself.
+    pub fn cache(&self) -> &'c Arc<Cache> {
+        self.cache
+    }
+
+    /// Something was looked up that nobody tells the end of, or that nobody knew.
+    pub(super) fn has_looked(&self) {
+        self.is_lasting.set(false);
+    }
+
+    /// The generation that all the request was told belongs to: for as long as
+    /// [`Cache::generation`] says the same, everybody is told the same. None where something was
+    /// looked up instead.
+    pub fn lasting(&self) -> Option<u64> {
+        self.is_lasting.get().then_some(self.generation)
+    }
+}
+
+impl Cache {
+    /// The generation of all that is known, with everything that has happened until now taken note
+    /// of. None where that cannot be found out, or nothing is kept.
+    pub fn generation(&self) -> Option<u64> {
+        self.store().as_ref()?;
+        let watch = self.watch.as_ref()?;
+        watch
+            .refresh()
+            .then(|| self.generation.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,255 @@
+//! What stands before hyper: reads when a request is next, gives an answer again that was given before,
+//! and hands on everything else.
+//!
+//! Nothing is parsed here. What is answered here is the same to the byte as what was sent for the same
+//! bytes before (`server::repeats`).
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::fd::BorrowedFd,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use rustix::net::SendFlags;
+use tokio::io::ReadBuf;
+
+use crate::{
+    records::Pending,
+    server::{
+        repeats::{Answer, Sent},
+        worker::Shared,
+    },
+    service::{Origin, Repeatable},
+    site::Snapshot,
+    transport::stream::State,
+};
+
+/// What is read at once.
+const MOST: usize = 16 * 1024;
+
+/// A shorter answer is sent from one place.
+const SHORT: usize = 8 * 1024;
+
+/// What is to be done with a connection.
+pub enum Next {
+    /// Wait for the client.
+    Client,
+    /// What came is for hyper, or what is on its way is.
+    Hyper,
+    /// All is done.
+    Finished,
+    /// The client has closed its side.
+    Closed,
+    /// The connection broke between two requests.
+    Broken(io::Error),
+}
+
+/// The place before hyper, for one connection.
+pub struct Front<'c> {
+    worker: &'c Shared,
+    origin: &'c Origin,
+    /// How many requests the connection has carried.
+    requests: &'c Cell<u32>,
+    /// The request that hyper has, and its answer.
+    expected: &'c Expected,
+    /// What is still to be sent of an answer.
+    rest: Option<Rest>,
+}
+
+/// An answer on its way that may be given again, and the request that it is for.
+#[derive(Default)]
+pub struct Expected {
+    /// What hyper got last.
+    asked: RefCell<Vec<u8>>,
+    /// Whether no request of that has come to the service yet.
+    is_new: Cell<bool>,
+    /// Whether the request that the service has is the first of it. hyper reads others by itself.
+    is_first: Cell<bool>,
+    /// What the answer could be given again with, and the configuration that it was made with.
+    answered: RefCell<Option<(Repeatable, Arc<Snapshot>)>>,
+}
+
+impl Expected {
+    fn hand_on(&self, bytes: &[u8]) {
+        let mut asked = self.asked.borrow_mut();
+        asked.clear();
+        asked.extend_from_slice(bytes);
+        self.is_new.set(true);
+    }
+
+    /// A request comes to the service.
+    pub fn begin(&self) {
+        self.is_first.set(self.is_new.take());
+        self.answered.take();
+    }
+
+    /// The service has answered.
+    pub fn answered(&self, state: &State, repeatable: Repeatable, snapshot: Arc<Snapshot>) {
+        if self.is_first.get() {
+            state.wants_head.set(true);
+            self.answered.replace(Some((repeatable, snapshot)));
+        }
+    }
+}
+
+/// The rest of an answer.
+struct Rest {
+    head: Bytes,
+    content: Bytes,
+    /// Whether the connection ends with it.
+    ends: bool,
+}
+
+impl<'c> Front<'c> {
+    /// Before a connection with its count of requests.
+    pub fn new(
+        worker: &'c Shared,
+        origin: &'c Origin,
+        requests: &'c Cell<u32>,
+        expected: &'c Expected,
+    ) -> Self {
+        Self {
+            worker,
+            origin,
+            requests,
+            expected,
+            rest: None,
+        }
+    }
+
+    /// Gives answers again for as long as that is what is asked for.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Next {
+        let state = &self.origin.state;
+        loop {
+            if let Some(rest) = &mut self.rest {
+                match rest.poll_send(context, self.origin) {
+                    Poll::Pending => return Next::Client,
+                    Poll::Ready(Err(error)) => return Next::Broken(error),
+                    Poll::Ready(Ok(())) => {}
+                }
+                let ends = rest.ends;
+                self.rest = None;
+                state.progress.flushed();
+                if ends {
+                    return Next::Finished;
+                }
+            }
+            if !state.is_between_requests() || state.last_call.get().is_some() {
+                return Next::Hyper;
+            }
+            let mut bytes = [MaybeUninit::uninit(); MOST];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            match self.origin.socket.poll_receive(context, &mut bytes) {
+                Poll::Pending => return Next::Client,
+                Poll::Ready(Err(error)) => return Next::Broken(error),
+                Poll::Ready(Ok(())) if bytes.filled().is_empty() => return Next::Closed,
+                Poll::Ready(Ok(())) => {}
+            }
+            if !self.repeat(bytes.filled()) {
+                state.hand_on(bytes.filled());
+                self.expected.hand_on(bytes.filled());
+                return Next::Hyper;
+            }
+        }
+    }
+
+    /// Answers a request as it was answered before, if it was.
+    fn repeat(&mut self, request: &[u8]) -> bool {
+        let Self { worker, origin, .. } = *self;
+        let now = (&worker.current, &*worker.service.cache);
+        let listener = &*origin.connection.listener;
+        let rest = worker.repeats.find(request, listener, now, |answer, head| {
+            self.note(answer).then(|| send(answer, head, origin))
+        });
+        let Some(Some(rest)) = rest else {
+            return false;
+        };
+        origin.state.progress.answering();
+        origin.state.progress.answered();
+        self.rest = Some(rest);
+        true
+    }
+
+    /// Counts a request and its answer, and writes the record of it. False where that is wanted and
+    /// cannot be done.
+    fn note(&self, answer: &Answer) -> bool {
+        let sink = &self.worker.service.sink;
+        let number = self.requests.get() + 1;
+        if !sink.ignores_requests() {
+            let Some(head) = &answer.of.head else {
+                return false;
+            };
+            let connection = Arc::clone(&self.origin.connection);
+            let pending = Pending::begin(sink.clone(), connection, number, head.clone());
+            pending.note(|outcome| {
+                outcome.site = Some(Arc::clone(&answer.of.site));
+                outcome.status = Some(StatusCode::OK);
+                outcome.bytes = answer.of.content.len() as u64;
+                outcome.complete = true;
+            });
+        }
+        self.requests.set(number);
+        self.worker.tally.request();
+        self.worker.tally.answer(StatusCode::OK);
+        true
+    }
+
+    /// Remembers an answer of hyper's that was sent.
+    pub fn remember(&self) {
+        let Some(head) = self.origin.state.head.take() else {
+            return;
+        };
+        if let Some((repeatable, snapshot)) = self.expected.answered.take() {
+            let sent = Sent {
+                head: &head,
+                listener: &self.origin.connection.listener,
+                snapshot: &snapshot,
+            };
+            let asked = self.expected.asked.borrow();
+            self.worker.repeats.remember(&asked, repeatable, sent);
+        }
+    }
+}
+
+/// Sends what the socket takes of an answer at once; returns what is left.
+fn send(answer: &Answer, head: &[u8], origin: &Origin) -> Rest {
+    let content = &answer.of.content;
+    let socket = &origin.socket;
+    let sent = if head.len() + content.len() <= SHORT {
+        let mut bytes = [0; SHORT];
+        let bytes = &mut bytes[..head.len() + content.len()];
+        bytes[..head.len()].copy_from_slice(head);
+        bytes[head.len()..].copy_from_slice(content);
+        rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
+    } else {
+        rustix::io::writev(socket, &[IoSlice::new(head), IoSlice::new(content)])
+    };
+    // What stands in the way shows when the rest is sent.
+    let sent = sent.unwrap_or(0);
+    Rest {
+        head: Bytes::copy_from_slice(head.get(sent..).unwrap_or_default()),
+        content: content.slice(sent.saturating_sub(head.len())..),
+        ends: answer.of.ends,
+    }
+}
+
+impl Rest {
+    /// Ready when the socket has taken all of it.
+    fn poll_send(&mut self, context: &mut Context<'_>, origin: &Origin) -> Poll<io::Result<()>> {
+        let Origin { socket, state, .. } = origin;
+        while self.head.has_remaining() || self.content.has_remaining() {
+            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.content)];
+            let send = |socket: BorrowedFd<'_>| Ok(rustix::io::writev(socket, &slices)?);
+            let sent = std::task::ready!(socket.poll_send(context, &state.progress, send))?;
+            let of_head = sent.min(self.head.len());
+            self.head.advance(of_head);
+            self.content.advance(sent - of_head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

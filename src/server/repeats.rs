@@ -1,0 +1,198 @@
+//! Answers that are given again.
+//!
+//! Clients ask for the same in the same words, to the byte: a monitor, a proxy, a program, the many with
+//! the same browser. The answer to that was worked out before, by hyper and by the service, and is the
+//! same again for as long as the configuration and all that is kept of files are (`service::Repeatable`
+//! says which answers those are). So it is remembered under the bytes of its request: what was sent,
+//! but for its date.
+//!
+//! Each worker remembers for itself. A look whether any file has changed comes first, as for every request.
+//! One change, of whatever file, and all is forgotten; it comes back with the next requests.
+
+use std::{
+    cell::RefCell,
+    ops::Range,
+    sync::{Arc, Weak},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use quick_cache::{Weighter, unsync::Cache};
+
+use crate::{
+    files,
+    semantics::validator,
+    server::current::Current,
+    service::Repeatable,
+    site::Snapshot,
+    transport::{Listen, framing::is_one_head},
+};
+
+/// What a worker remembers at most, in bytes, without content, which belongs to the cache of files.
+const MEMORY: u64 = 8 << 20;
+
+/// So many answers are about as much.
+const EXPECTED: usize = 8 * 1024;
+
+/// A longer head, of a request or an answer, is not remembered.
+const LONGEST: usize = 4096;
+
+/// What an entry takes beside its bytes.
+const ENTRY: u64 = 256;
+
+/// The same for the fields of a request, where they are kept for records.
+const FIELDS: u64 = 1024;
+
+/// As it stands in the head of an answer.
+const DATE: &[u8] = b"\r\ndate: ";
+
+/// The length of a date (RFC 9110 §5.6.7).
+const DATE_LENGTH: usize = 29;
+
+/// What a worker remembers.
+#[derive(Debug)]
+pub struct Repeats(RefCell<Remembered>);
+
+#[derive(Debug)]
+struct Remembered {
+    answers: Cache<Box<[u8]>, Answer, Weight>,
+    /// The configuration that all of it belongs to.
+    snapshot: Weak<Snapshot>,
+    /// The generation of what is kept of files.
+    generation: u64,
+    date: Date,
+}
+
+/// An answer that was given.
+#[derive(Debug)]
+pub struct Answer {
+    /// Where its request came in.
+    listener: Arc<Listen>,
+    head: Box<[u8]>,
+    /// Where in it the date stands.
+    date: Range<usize>,
+    /// The second that this says.
+    second: u64,
+    /// What else is known of it.
+    pub of: Repeatable,
+}
+
+/// The date, in words.
+#[derive(Debug, Default)]
+struct Date {
+    second: u64,
+    text: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+struct Weight;
+
+impl Weighter<Box<[u8]>, Answer> for Weight {
+    fn weight(&self, request: &Box<[u8]>, answer: &Answer) -> u64 {
+        let fields = answer.of.head.as_ref().map_or(0, |_| FIELDS);
+        (request.len() + answer.head.len()) as u64 + ENTRY + fields
+    }
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        let answers = Cache::with_weighter(EXPECTED, MEMORY, Weight);
+        Self(RefCell::new(Remembered {
+            answers,
+            snapshot: Weak::new(),
+            generation: 0,
+            date: Date::default(),
+        }))
+    }
+}
+
+impl Repeats {
+    /// Sends the answer to a request with these bytes, if that is known: `send` gets it with its head as it
+    /// is now.
+    pub fn find<T>(
+        &self,
+        request: &[u8],
+        listener: &Listen,
+        now: (&Current, &files::Cache),
+        send: impl FnOnce(&Answer, &[u8]) -> T,
+    ) -> Option<T> {
+        let remembered = &mut *self.0.borrow_mut();
+        let answer = remembered.answers.get(request)?;
+        if !now.0.is(&remembered.snapshot) || now.1.generation() != Some(remembered.generation) {
+            remembered.answers.clear();
+            return None;
+        }
+        let date = remembered.date.now();
+        let is_over = !answer.of.outlasts_its_date && answer.second != date.second;
+        if is_over || *answer.listener != *listener {
+            return None;
+        }
+        let mut head = [0; LONGEST];
+        let head = &mut head[..answer.head.len()];
+        head.copy_from_slice(&answer.head);
+        head[answer.date.clone()].copy_from_slice(&date.text);
+        Some(send(answer, head))
+    }
+
+    /// Remembers that the answer to a request with these bytes had this head.
+    pub fn remember(&self, request: &[u8], of: Repeatable, sent: Sent<'_>) {
+        let remembered = &mut *self.0.borrow_mut();
+        let head = sent.head;
+        let date = remembered.date.place(head);
+        let (Some(date), true) = (date, is_one_head(request)) else {
+            return;
+        };
+        if request.len() > LONGEST || head.len() > LONGEST {
+            return;
+        }
+        let is_other = remembered.snapshot.as_ptr() != Arc::as_ptr(sent.snapshot);
+        if is_other || remembered.generation != of.generation {
+            remembered.answers.clear();
+            remembered.snapshot = Arc::downgrade(sent.snapshot);
+            remembered.generation = of.generation;
+        }
+        let answer = Answer {
+            listener: Arc::clone(sent.listener),
+            head: head.into(),
+            date,
+            second: remembered.date.second,
+            of,
+        };
+        remembered.answers.insert(request.into(), answer);
+    }
+
+    /// Forgets everything: whoever has nothing to do holds no content that the cache has not.
+    pub fn forget(&self) {
+        self.0.borrow_mut().answers.clear();
+    }
+}
+
+/// An answer on its way.
+pub struct Sent<'s> {
+    pub head: &'s [u8],
+    pub listener: &'s Arc<Listen>,
+    /// The configuration it was made with.
+    pub snapshot: &'s Arc<Snapshot>,
+}
+
+impl Date {
+    /// As it is now.
+    fn now(&mut self) -> &Self {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if second != self.second || self.text.is_empty() {
+            self.second = second;
+            self.text = validator::date(now).as_bytes().to_vec();
+        }
+        self
+    }
+
+    /// Where the date stands in the head of an answer that was made just now. None where it has another
+    /// one, by the configuration.
+    fn place(&mut self, head: &[u8]) -> Option<Range<usize>> {
+        let mut places = memchr::memmem::find_iter(head, DATE);
+        let start = places.next()? + DATE.len();
+        let range = start..start + DATE_LENGTH;
+        let is_now = head.get(range.clone())? == self.now().text;
+        (is_now && places.next().is_none()).then_some(range)
+    }
+}
