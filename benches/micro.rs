@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use http::{Request, request::Parts};
 use pywebd::{
     config::{self, Source},
-    files::{self, Cache, Look},
+    files::{self, Cache, Look, Sight},
     fs::{Root, Wait},
     semantics::target::{Path, Target},
     site::{Site, Snapshot},
@@ -122,7 +122,7 @@ fn open_beneath_the_root(bencher: Bencher) {
 #[divan::bench]
 fn look_at_what_has_happened(bencher: Bencher) {
     let sites = Sites::new(1);
-    locate(&sites, FILE, sites.cache.current());
+    locate(&sites, FILE, sites.cache.current().as_ref());
     bencher.bench_local(|| sites.cache.current().is_some());
 }
 
@@ -130,7 +130,7 @@ fn look_at_what_has_happened(bencher: Bencher) {
 fn locate_what_is_known(bencher: Bencher, path: &str) {
     let sites = Sites::new(1);
     remember(&sites, path);
-    bencher.bench_local(|| locate(&sites, black_box(path), Some(&sites.cache)));
+    bencher.bench_local(|| locate(&sites, black_box(path), Some(&Sight::of(&sites.cache))));
 }
 
 #[divan::bench(args = [FILE, ABSENT])]
@@ -148,7 +148,7 @@ fn answer_with_a_known_file(bencher: Bencher) {
 }
 
 /// Whether a file is found.
-fn locate(sites: &Sites, path: &str, cache: Option<&Arc<Cache>>) -> bool {
+fn locate(sites: &Sites, path: &str, cache: Option<&Sight<'_>>) -> bool {
     let path = Path::parse(path).expect("a path");
     let site = &sites.snapshot.sites[0];
     let options = site.routes.files(site.routes.find(path.as_bytes()));
@@ -160,9 +160,10 @@ async fn answer(sites: &Sites, head: &Parts) {
     let path = Path::parse(head.uri.path()).expect("a path");
     let site = &sites.snapshot.sites[0];
     let options = site.routes.files(site.routes.find(path.as_bytes()));
+    let sight = sites.cache.current();
     let look = Look {
         wait: Wait::Allowed,
-        cache: sites.cache.current(),
+        cache: sight.as_ref(),
     };
     let found = files::locate(options, &path, look).expect("the file");
     let answered = files::respond(found, options, &path, head, look.cache).await;
@@ -171,7 +172,7 @@ async fn answer(sites: &Sites, head: &Parts) {
 
 /// Has a name known, and of a file its content.
 fn remember(sites: &Sites, path: &str) {
-    if locate(sites, path, sites.cache.current()) {
+    if locate(sites, path, sites.cache.current().as_ref()) {
         runtime().block_on(answer(sites, &head(0, path)));
     }
 }

@@ -174,6 +174,15 @@ impl From<String> for Body {
 }
 
 impl FileContent {
+    /// The copy, where all of it is the content, and nothing else.
+    pub fn whole_copy(&self) -> Option<&Arc<KernelCopy>> {
+        let Holder::Copy(copy) = &self.holder else {
+            return None;
+        };
+        let whole = [Piece::File(0..copy.length())];
+        (self.pieces == whole).then_some(copy)
+    }
+
     /// These pieces, of `version` of the file.
     pub fn new(
         file: Arc<OwnedFd>,

@@ -10,7 +10,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::BorrowedFd,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
@@ -19,13 +19,16 @@ use rustix::net::SendFlags;
 use tokio::io::ReadBuf;
 
 use crate::{
+    body::Chunk,
     records::Pending,
     server::{
+        ending::End,
         repeats::{Answer, Sent},
         worker::Shared,
     },
-    service::{Origin, Repeatable},
+    service::{Origin, Repeatable, RepeatableContent as Content},
     site::Snapshot,
+    sys::file_slice::{FileSlice, Holder},
     transport::stream::State,
 };
 
@@ -41,12 +44,8 @@ pub enum Next {
     Client,
     /// What came is for hyper, or what is on its way is.
     Hyper,
-    /// All is done.
-    Finished,
-    /// The client has closed its side.
-    Closed,
-    /// The connection broke between two requests.
-    Broken(io::Error),
+    /// End the connection.
+    Over(End),
 }
 
 /// The place before hyper, for one connection.
@@ -59,6 +58,8 @@ pub struct Front<'c> {
     expected: &'c Expected,
     /// What is still to be sent of an answer.
     rest: Option<Rest>,
+    /// Whether hyper has got anything.
+    has_handed_on: bool,
 }
 
 /// An answer on its way that may be given again, and the request that it is for.
@@ -100,7 +101,7 @@ impl Expected {
 /// The rest of an answer.
 struct Rest {
     head: Bytes,
-    content: Bytes,
+    content: Chunk,
     /// Whether the connection ends with it.
     ends: bool,
 }
@@ -119,6 +120,7 @@ impl<'c> Front<'c> {
             requests,
             expected,
             rest: None,
+            has_handed_on: false,
         }
     }
 
@@ -129,14 +131,14 @@ impl<'c> Front<'c> {
             if let Some(rest) = &mut self.rest {
                 match rest.poll_send(context, self.origin) {
                     Poll::Pending => return Next::Client,
-                    Poll::Ready(Err(error)) => return Next::Broken(error),
+                    Poll::Ready(Err(error)) => return Next::Over(End::Lost(error)),
                     Poll::Ready(Ok(())) => {}
                 }
                 let ends = rest.ends;
                 self.rest = None;
                 state.progress.flushed();
                 if ends {
-                    return Next::Finished;
+                    return Next::Over(End::Finished);
                 }
             }
             if !state.is_between_requests() || state.last_call.get().is_some() {
@@ -146,11 +148,14 @@ impl<'c> Front<'c> {
             let mut bytes = ReadBuf::uninit(&mut bytes);
             match self.origin.socket.poll_receive(context, &mut bytes) {
                 Poll::Pending => return Next::Client,
-                Poll::Ready(Err(error)) => return Next::Broken(error),
-                Poll::Ready(Ok(())) if bytes.filled().is_empty() => return Next::Closed,
+                Poll::Ready(Err(error)) => return Next::Over(End::Lost(error)),
                 Poll::Ready(Ok(())) => {}
             }
+            if bytes.filled().is_empty() && !self.has_handed_on {
+                return Next::Over(End::Finished);
+            }
             if !self.repeat(bytes.filled()) {
+                self.has_handed_on = true;
                 state.hand_on(bytes.filled());
                 self.expected.hand_on(bytes.filled());
                 return Next::Hyper;
@@ -189,7 +194,7 @@ impl<'c> Front<'c> {
             pending.note(|outcome| {
                 outcome.site = Some(Arc::clone(&answer.of.site));
                 outcome.status = Some(StatusCode::OK);
-                outcome.bytes = answer.of.content.len() as u64;
+                outcome.bytes = answer.of.content.length();
                 outcome.complete = true;
             });
         }
@@ -211,14 +216,24 @@ impl<'c> Front<'c> {
                 snapshot: &snapshot,
             };
             let asked = self.expected.asked.borrow();
-            self.worker.repeats.remember(&asked, repeatable, sent);
+            self.worker.repeats.remember(&asked, repeatable, &sent);
         }
     }
 }
 
-/// Sends what the socket takes of an answer at once; returns what is left.
+/// Sends what the socket takes at once of an answer in memory; returns what is left.
 fn send(answer: &Answer, head: &[u8], origin: &Origin) -> Rest {
-    let content = &answer.of.content;
+    let content = match &answer.of.content {
+        Content::Bytes(bytes) => bytes,
+        Content::Copy(copy) => {
+            let holder = Holder::Copy(Arc::clone(copy));
+            return Rest {
+                head: Bytes::copy_from_slice(head),
+                content: Chunk::File(FileSlice::new(holder, 0..copy.length())),
+                ends: answer.of.ends,
+            };
+        }
+    };
     let socket = &origin.socket;
     let sent = if head.len() + content.len() <= SHORT {
         let mut bytes = [0; SHORT];
@@ -233,7 +248,7 @@ fn send(answer: &Answer, head: &[u8], origin: &Origin) -> Rest {
     let sent = sent.unwrap_or(0);
     Rest {
         head: Bytes::copy_from_slice(head.get(sent..).unwrap_or_default()),
-        content: content.slice(sent.saturating_sub(head.len())..),
+        content: Chunk::Bytes(content.slice(sent.saturating_sub(head.len())..)),
         ends: answer.of.ends,
     }
 }
@@ -243,13 +258,24 @@ impl Rest {
     fn poll_send(&mut self, context: &mut Context<'_>, origin: &Origin) -> Poll<io::Result<()>> {
         let Origin { socket, state, .. } = origin;
         while self.head.has_remaining() || self.content.has_remaining() {
-            let slices = [IoSlice::new(&self.head), IoSlice::new(&self.content)];
-            let send = |socket: BorrowedFd<'_>| Ok(rustix::io::writev(socket, &slices)?);
-            let sent = std::task::ready!(socket.poll_send(context, &state.progress, send))?;
-            let of_head = sent.min(self.head.len());
+            let send = |socket: BorrowedFd<'_>| self.send(socket);
+            let count = ready!(socket.poll_send(context, &state.progress, send))?;
+            let of_head = count.min(self.head.len());
             self.head.advance(of_head);
-            self.content.advance(sent - of_head);
+            self.content.advance(count - of_head);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends some of it, a head before a part of a file plainly (see `transport::stream`).
+    fn send(&self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        match &self.content {
+            Chunk::File(content) if self.head.is_empty() => content.send(socket),
+            Chunk::File(_) => Ok(rustix::io::write(socket, &self.head)?),
+            Chunk::Bytes(content) => {
+                let slices = [IoSlice::new(&self.head), IoSlice::new(content)];
+                Ok(rustix::io::writev(socket, &slices)?)
+            }
+        }
     }
 }

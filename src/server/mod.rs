@@ -6,6 +6,7 @@ mod connection;
 pub mod control;
 pub mod current;
 mod descriptors;
+mod ending;
 pub mod error;
 pub mod event;
 mod front;

@@ -134,7 +134,7 @@ impl Repeats {
     }
 
     /// Remembers that the answer to a request with these bytes had this head.
-    pub fn remember(&self, request: &[u8], of: Repeatable, sent: Sent<'_>) {
+    pub fn remember(&self, request: &[u8], of: Repeatable, sent: &Sent<'_>) {
         let remembered = &mut *self.0.borrow_mut();
         let head = sent.head;
         let date = remembered.date.place(head);
@@ -196,3 +196,6 @@ impl Date {
         (is_now && places.next().is_none()).then_some(range)
     }
 }
+
+#[cfg(test)]
+mod tests;

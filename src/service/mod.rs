@@ -43,7 +43,7 @@ use departure::Attended;
 pub use error_page::page_for;
 use finish::Finish;
 pub use record::Recorded;
-pub use repeatable::Repeatable;
+pub use repeatable::{Content as RepeatableContent, Repeatable};
 
 /// How often scripts may redirect one request to another resource of the server.
 const LOCAL_REDIRECTS: usize = 5;
@@ -82,9 +82,7 @@ pub type Answered = (Response<Recorded>, Option<Repeatable>);
 pub async fn respond(
     service: &Service,
     snapshot: Arc<Snapshot>,
-    origin: Origin,
-    number: u32,
-    request: Request<Incoming>,
+    (origin, number, request): (Origin, u32, Request<Incoming>),
 ) -> Result<Answered, Departed> {
     let (head, incoming) = request.into_parts();
     let pending = Pending::begin(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header, request::Parts};
 
-use crate::{body::Body, records::Pending};
+use crate::{body::Body, records::Pending, sys::kernel_copy::KernelCopy};
 
 /// Fields of a request whose answer depends on the time, or is more than one.
 const TOO_MUCH: [HeaderName; 4] = [
@@ -28,12 +28,39 @@ pub struct Repeatable {
     /// The head of the request, for records; absent where none are wanted.
     pub head: Option<Parts>,
     /// The content of the answer.
-    pub content: Bytes,
+    pub content: Content,
     /// Whether the connection ends with the answer.
     pub ends: bool,
     /// Whether it holds beyond the second that its date tells: when the file was changed is not told at
     /// once (RFC 9110 §8.8.2.1).
     pub outlasts_its_date: bool,
+}
+
+/// Content that never changes.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// In memory.
+    Bytes(Bytes),
+    /// In the kernel's.
+    Copy(Arc<KernelCopy>),
+}
+
+impl Content {
+    fn of(body: &Body) -> Option<Self> {
+        match body {
+            Body::Bytes(bytes) => Some(Self::Bytes(bytes.clone())),
+            Body::File(file) => Some(Self::Copy(Arc::clone(file.whole_copy()?))),
+            Body::Empty | Body::Stream(_) => None,
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Copy(copy) => copy.length(),
+        }
+    }
 }
 
 impl Repeatable {
@@ -49,17 +76,17 @@ impl Repeatable {
         let is_plain = head.method == Method::GET
             && head.version == Version::HTTP_11
             && !TOO_MUCH.iter().any(|name| head.headers.contains_key(name));
-        match response.body() {
-            Body::Bytes(content) if is_plain && response.status() == StatusCode::OK => Some(Self {
-                generation,
-                site: Arc::clone(site),
-                head: pending.is_wanted().then(|| head.clone()),
-                content: content.clone(),
-                ends,
-                outlasts_its_date: response.headers().contains_key(header::LAST_MODIFIED),
-            }),
-            _ => None,
+        if !is_plain || response.status() != StatusCode::OK {
+            return None;
         }
+        Some(Self {
+            generation,
+            site: Arc::clone(site),
+            head: pending.is_wanted().then(|| head.clone()),
+            content: Content::of(response.body())?,
+            ends,
+            outlasts_its_date: response.headers().contains_key(header::LAST_MODIFIED),
+        })
     }
 }
 

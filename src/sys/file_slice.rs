@@ -53,7 +53,7 @@ impl AsFd for Holder {
 #[derive(Debug)]
 pub struct FileSlice {
     // Keeps the descriptor open, and the copy, for as long as the description can be read.
-    _holder: Holder,
+    holder: Holder,
     description: [u8; DESCRIPTION],
     offset: u64,
     length: u64,
@@ -78,7 +78,7 @@ impl FileSlice {
             Holder::Copy(copy) => (copy.offset(), range.end.min(copy.length())),
         };
         let mut slice = Self {
-            _holder: holder,
+            holder,
             description,
             offset: base + range.start,
             length: end.saturating_sub(range.start),
@@ -95,6 +95,16 @@ impl FileSlice {
     /// How many bytes are left.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Sends some of the bytes; returns how many.
+    pub fn send(&self, socket: impl AsFd) -> io::Result<usize> {
+        let described = Described {
+            file: self.holder.as_fd(),
+            offset: self.offset,
+            length: self.length,
+        };
+        described.send(socket)
     }
 
     /// Leaves off the first `count` bytes.

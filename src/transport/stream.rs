@@ -73,7 +73,7 @@ pub struct State {
     /// Whether hyper has got of a head whose request has not come to the service. It may read one while
     /// an earlier request is answered.
     is_in_hyper: Cell<bool>,
-    /// Whether the head of the answer at hand is wanted, if one write takes all of the answer.
+    /// Whether the head of the answer at hand is wanted, if one write takes all that is in memory of it.
     pub wants_head: Cell<bool>,
     /// That head.
     pub head: RefCell<Option<Box<[u8]>>>,
@@ -225,7 +225,7 @@ impl Stream {
         self.socket.poll_send(context, &self.state.progress, send)
     }
 
-    /// Sends what is in memory, and notes the head of an answer that is sent as a whole.
+    /// Sends what is in memory, and notes the head of an answer if that is sent as a whole.
     fn poll_send_memory(
         &self,
         context: &mut Context<'_>,
@@ -330,9 +330,7 @@ impl AsyncWrite for Stream {
                     }
                 }))
             }
-            Some((index, _)) => self.poll_send(context, |socket| {
-                Ok(rustix::io::writev(socket, &slices[..index])?)
-            }),
+            Some((index, _)) => self.poll_send_memory(context, &slices[..index]),
             None => self.poll_send_memory(context, slices),
         }
     }
