@@ -222,33 +222,31 @@ impl<'c> Front<'c> {
 }
 
 /// Sends what the socket takes at once of an answer in memory; returns what is left.
-fn send(answer: &Answer, head: &[u8], origin: &Origin) -> Rest {
+fn send(answer: &Answer, message: &mut Vec<u8>, origin: &Origin) -> Rest {
+    let head = message.len();
     let content = match &answer.of.content {
         Content::Bytes(bytes) => bytes,
         Content::Copy(copy) => {
             let holder = Holder::Copy(Arc::clone(copy));
             return Rest {
-                head: Bytes::copy_from_slice(head),
+                head: Bytes::copy_from_slice(message),
                 content: Chunk::File(FileSlice::new(holder, 0..copy.length())),
                 ends: answer.of.ends,
             };
         }
     };
     let socket = &origin.socket;
-    let sent = if head.len() + content.len() <= SHORT {
-        let mut bytes = [0; SHORT];
-        let bytes = &mut bytes[..head.len() + content.len()];
-        bytes[..head.len()].copy_from_slice(head);
-        bytes[head.len()..].copy_from_slice(content);
-        rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
+    let sent = if head + content.len() <= SHORT {
+        message.extend_from_slice(content);
+        rustix::net::send(socket, message, SendFlags::NOSIGNAL)
     } else {
-        rustix::io::writev(socket, &[IoSlice::new(head), IoSlice::new(content)])
+        rustix::io::writev(socket, &[IoSlice::new(message), IoSlice::new(content)])
     };
     // What stands in the way shows when the rest is sent.
     let sent = sent.unwrap_or(0);
     Rest {
-        head: Bytes::copy_from_slice(head.get(sent..).unwrap_or_default()),
-        content: Chunk::Bytes(content.slice(sent.saturating_sub(head.len())..)),
+        head: Bytes::copy_from_slice(&message[sent.min(head)..head]),
+        content: Chunk::Bytes(content.slice(sent.saturating_sub(head)..)),
         ends: answer.of.ends,
     }
 }

@@ -60,6 +60,8 @@ struct Remembered {
     /// The generation of what is kept of files.
     generation: u64,
     date: Date,
+    /// The answer that is sent, with the date of now.
+    message: Vec<u8>,
 }
 
 /// An answer that was given.
@@ -101,19 +103,20 @@ impl Default for Repeats {
             snapshot: Weak::new(),
             generation: 0,
             date: Date::default(),
+            message: Vec::new(),
         }))
     }
 }
 
 impl Repeats {
     /// Sends the answer to a request with these bytes, if that is known: `send` gets it with its head as it
-    /// is now.
+    /// is now, in memory that has room for more.
     pub fn find<T>(
         &self,
         request: &[u8],
         listener: &Listen,
         now: (&Current, &files::Cache),
-        send: impl FnOnce(&Answer, &[u8]) -> T,
+        send: impl FnOnce(&Answer, &mut Vec<u8>) -> T,
     ) -> Option<T> {
         let remembered = &mut *self.0.borrow_mut();
         let answer = remembered.answers.get(request)?;
@@ -126,11 +129,11 @@ impl Repeats {
         if is_over || *answer.listener != *listener {
             return None;
         }
-        let mut head = [0; LONGEST];
-        let head = &mut head[..answer.head.len()];
-        head.copy_from_slice(&answer.head);
-        head[answer.date.clone()].copy_from_slice(&date.text);
-        Some(send(answer, head))
+        let message = &mut remembered.message;
+        message.clear();
+        message.extend_from_slice(&answer.head);
+        message[answer.date.clone()].copy_from_slice(&date.text);
+        Some(send(answer, message))
     }
 
     /// Remembers that the answer to a request with these bytes had this head.

@@ -2,13 +2,14 @@
 
 use std::{io, os::fd::AsFd};
 
+use rustix::net::{RecvFlags, recv};
 use tokio::io::ReadBuf;
 
-/// One `read` into the unfilled part of `buffer`; nothing is added at the end of the stream.
+/// One `recv` into the unfilled part of `buffer`; nothing is added at the end of the stream.
 pub fn receive(socket: impl AsFd, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     // SAFETY: only the kernel writes there, and it leaves nothing uninitialized.
     let unfilled = unsafe { buffer.unfilled_mut() };
-    let (filled, _) = rustix::io::read(socket, unfilled)?;
+    let ((filled, _), _) = recv(socket, unfilled, RecvFlags::empty())?;
     let count = filled.len();
     // SAFETY: the kernel has written this many bytes.
     unsafe { buffer.assume_init(count) };

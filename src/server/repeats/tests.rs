@@ -84,7 +84,7 @@ impl Memory {
     fn found(&self, request: &[u8], listener: &Listen) -> Option<Vec<u8>> {
         let now = (&self.current, &*self.files);
         self.repeats
-            .find(request, listener, now, |_, head| head.to_vec())
+            .find(request, listener, now, |_, head| head.clone())
     }
 
     fn is_found(&self) -> bool {
