@@ -27,12 +27,14 @@ end
 
 @dataclass
 class Load:
-    """What is asked for: a path, or one of `requests` after the other, each a path and its host."""
+    """What is asked for: a path, or one of `requests` after the other, each a path and its host. No two
+    requests are the same where they are `numbered`."""
 
     path: str
     connections: int = 64
     close: bool = False
     requests: tuple = ()
+    numbered: bool = False
 
 
 @dataclass
@@ -58,6 +60,13 @@ def script(load, directory):
             "requests[#requests + 1] = request end\n"
             "local next = 0\n"
             "request = function() next = next % #requests + 1; return requests[next] end\n"
+        )
+    if load.numbered:
+        text += (
+            "local number = 0\n"
+            "request = function() number = number + 1; "
+            f'return "GET {load.path} HTTP/1.1\\r\\nHost: localhost\\r\\nX-Number: " .. number .. '
+            '"\\r\\n\\r\\n" end\n'
         )
     (directory / "wrk.lua").write_text(text)
     return directory / "wrk.lua"

@@ -135,6 +135,12 @@ WORKS = {
     "small": Requests(
         "A file of 1 KiB, 64 connections", Load("/1k.bin"), bytes(KIB), floor=(), edit=True
     ),
+    "numbered": Requests(
+        "The same, no two requests alike",
+        Load("/1k.bin", numbered=True),
+        bytes(KIB),
+        floor=(),
+    ),
     "records": records,
     "files": Requests(
         "10,000 files of 4 KiB in random order, 64 connections",

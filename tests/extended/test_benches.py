@@ -28,7 +28,7 @@ class Benches(unittest.TestCase):
                 self.assertIn(name, shown)
                 row = work["rows"]["pywebd"]
                 self.assertEqual(row.get("failed", 0), 0, row)
-        self.assertEqual(len(found["works"]), 12)
+        self.assertEqual(len(found["works"]), 13)
         self.assertEqual(found["works"]["small"]["rows"]["pywebd"]["an edit shows"], "at once")
         self.assertEqual(found["works"]["records"]["rows"]["pywebd with journal"]["records missing"], 0)
 
