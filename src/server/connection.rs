@@ -28,7 +28,7 @@ use crate::{
         refusal,
         worker::{Open, Shared},
     },
-    service::{self, Departed, Origin, Recorded},
+    service::{self, Asked, Departed, Origin, Recorded},
     site::{Limits, Snapshot},
     transport::{
         Address, Connection, Remote,
@@ -165,25 +165,28 @@ impl<'c> Conversation<'c> {
     }
 
     /// A request of hyper's has come.
-    fn begin(&self) -> Arc<Snapshot> {
+    fn begin(&self, request: http::Request<Incoming>) -> (Arc<Snapshot>, Asked) {
         self.origin.state.begin_request();
-        self.expected.begin();
         self.requests.set(self.requests.get() + 1);
         let snapshot = self.worker.current.snapshot();
         self.in_force.set(patience(&snapshot.limits));
-        snapshot
+        let asked = Asked {
+            request,
+            number: self.requests.get(),
+            has_come_before: self.expected.begin(),
+        };
+        (snapshot, asked)
     }
 
     /// Answers it, and counts it.
     async fn respond(
         &self,
-        snapshot: Arc<Snapshot>,
-        request: http::Request<Incoming>,
+        (snapshot, asked): (Arc<Snapshot>, Asked),
     ) -> Result<Response<Recorded>, Departed> {
         let Shared { tally, service, .. } = &**self.worker;
         tally.request();
-        let asked = (self.origin.clone(), self.requests.get(), request);
-        let (answer, repeatable) = service::respond(service, Arc::clone(&snapshot), asked).await?;
+        let (origin, of) = (self.origin.clone(), Arc::clone(&snapshot));
+        let (answer, repeatable) = service::respond(service, of, origin, asked).await?;
         tally.answer(answer.status());
         if let Some(repeatable) = repeatable {
             let state = &self.origin.state;
@@ -202,9 +205,9 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
         origin, requests, ..
     } = &talk;
     let service = service_fn(|request| {
-        let snapshot = talk.begin();
+        let begun = talk.begin(request);
         // Boxed: a place of its own in each connection would be out of the processor's cache.
-        Box::pin(talk.respond(snapshot, request))
+        Box::pin(talk.respond(begun))
     });
     let mut front = Front::new(worker, origin, requests, &talk.expected);
     // Made for the first request that is not answered before it.

@@ -67,34 +67,33 @@ pub struct Front<'c> {
 pub struct Expected {
     /// What hyper got last.
     asked: RefCell<Vec<u8>>,
-    /// Whether no request of that has come to the service yet.
+    /// Whether no request of that has come to the service yet, and the answer is worth remembering.
     is_new: Cell<bool>,
-    /// Whether the request that the service has is the first of it. hyper reads others by itself.
-    is_first: Cell<bool>,
     /// What the answer could be given again with, and the configuration that it was made with.
     answered: RefCell<Option<(Repeatable, Arc<Snapshot>)>>,
 }
 
 impl Expected {
-    fn hand_on(&self, bytes: &[u8]) {
-        let mut asked = self.asked.borrow_mut();
-        asked.clear();
-        asked.extend_from_slice(bytes);
-        self.is_new.set(true);
+    fn hand_on(&self, bytes: &[u8], has_come_before: bool) {
+        if has_come_before {
+            let mut asked = self.asked.borrow_mut();
+            asked.clear();
+            asked.extend_from_slice(bytes);
+        }
+        self.is_new.set(has_come_before);
     }
 
-    /// A request comes to the service.
-    pub fn begin(&self) {
-        self.is_first.set(self.is_new.take());
+    /// A request comes to the service. Answers whether it is the first of what was handed on, and has come
+    /// before: hyper reads others by itself.
+    pub fn begin(&self) -> bool {
         self.answered.take();
+        self.is_new.take()
     }
 
     /// The service has answered.
     pub fn answered(&self, state: &State, repeatable: Repeatable, snapshot: Arc<Snapshot>) {
-        if self.is_first.get() {
-            state.wants_head.set(true);
-            self.answered.replace(Some((repeatable, snapshot)));
-        }
+        state.wants_head.set(true);
+        self.answered.replace(Some((repeatable, snapshot)));
     }
 }
 
@@ -157,7 +156,8 @@ impl<'c> Front<'c> {
             if !self.repeat(bytes.filled()) {
                 self.has_handed_on = true;
                 state.hand_on(bytes.filled());
-                self.expected.hand_on(bytes.filled());
+                let has_come_before = self.worker.repeats.has_come_before(bytes.filled());
+                self.expected.hand_on(bytes.filled(), has_come_before);
                 return Next::Hyper;
             }
         }

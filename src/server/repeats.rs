@@ -11,12 +11,14 @@
 
 use std::{
     cell::RefCell,
+    hash::BuildHasher,
+    mem,
     ops::Range,
     sync::{Arc, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use quick_cache::{Weighter, unsync::Cache};
+use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 
 use crate::{
     files,
@@ -42,6 +44,9 @@ const ENTRY: u64 = 256;
 /// The same for the fields of a request, where they are kept for records.
 const FIELDS: u64 = 1024;
 
+/// So many requests that came once are known again. A power of two.
+const SEEN: usize = 16 * 1024;
+
 /// As it stands in the head of an answer.
 const DATE: &[u8] = b"\r\ndate: ";
 
@@ -62,6 +67,9 @@ struct Remembered {
     date: Date,
     /// The answer that is sent, with the date of now.
     message: Vec<u8>,
+    /// Marks of requests that came and were not known.
+    seen: Vec<u64>,
+    marks: DefaultHashBuilder,
 }
 
 /// An answer that was given.
@@ -104,6 +112,8 @@ impl Default for Repeats {
             generation: 0,
             date: Date::default(),
             message: Vec::new(),
+            seen: Vec::new(),
+            marks: DefaultHashBuilder::default(),
         }))
     }
 }
@@ -134,6 +144,17 @@ impl Repeats {
         message.extend_from_slice(&answer.head);
         message[answer.date.clone()].copy_from_slice(&date.text);
         Some(send(answer, message))
+    }
+
+    /// Whether a request that is not known has come before, so that its answer is worth remembering: those
+    /// of which each is another one do not take the place of others.
+    pub fn has_come_before(&self, request: &[u8]) -> bool {
+        let remembered = &mut *self.0.borrow_mut();
+        // The lowest bits are the place, and no mark is that of an empty one.
+        let mark = remembered.marks.hash_one(request) | 1 << 63;
+        remembered.seen.resize(SEEN, 0);
+        let place = usize::try_from(mark).unwrap_or_default() % SEEN;
+        mem::replace(&mut remembered.seen[place], mark) == mark
     }
 
     /// Remembers that the answer to a request with these bytes had this head.

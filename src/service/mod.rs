@@ -78,17 +78,29 @@ pub struct Departed;
 /// An answer, and what it can be given again with.
 pub type Answered = (Response<Recorded>, Option<Repeatable>);
 
-/// Answers the `number`th request of a connection with the configuration it began with.
+/// A request of a connection.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub request: Request<Incoming>,
+    /// From 1, in the order of the connection.
+    pub number: u32,
+    /// Whether it has come before to the byte, so that it may be worth giving its answer again.
+    pub has_come_before: bool,
+}
+
+/// Answers a request with the configuration it began with.
 pub async fn respond(
     service: &Service,
     snapshot: Arc<Snapshot>,
-    (origin, number, request): (Origin, u32, Request<Incoming>),
+    origin: Origin,
+    asked: Asked,
 ) -> Result<Answered, Departed> {
-    let (head, incoming) = request.into_parts();
+    let (head, incoming) = asked.request.into_parts();
     let pending = Pending::begin(
         service.sink.clone(),
         Arc::clone(&origin.connection),
-        number,
+        asked.number,
         head,
     );
     let exchange = Exchange {
@@ -114,7 +126,8 @@ pub async fn respond(
         origin: &origin,
     };
     let response = finish.finish(outcome).await;
-    let repeatable = reached.lasting.and_then(|generation| {
+    let lasting = reached.lasting.filter(|_| asked.has_come_before);
+    let repeatable = lasting.and_then(|generation| {
         let site = &reached.site(&snapshot)?.name;
         let says_more = origin.state.said_close.get();
         let of = || Repeatable::of(&response, generation, site, &pending);
@@ -144,7 +157,7 @@ impl Reached {
 }
 
 /// What is asked for: the client's request, or what a script redirected it to.
-struct Asked<'r> {
+struct Wanted<'r> {
     head: Cow<'r, Parts>,
     content: Content,
 }
@@ -165,7 +178,7 @@ impl Exchange<'_> {
         reached: &mut Reached,
     ) -> Result<Response<Body>, Failure> {
         let head = self.pending.head();
-        let mut asked = Asked {
+        let mut asked = Wanted {
             head: Cow::Borrowed(head),
             content: self.content(incoming),
         };
@@ -212,7 +225,7 @@ impl Exchange<'_> {
                     let Some(head) = redirected(&asked.head, &reference) else {
                         return Err(bad_redirect(&script.file, &reference));
                     };
-                    asked = Asked {
+                    asked = Wanted {
                         head: Cow::Owned(head),
                         content: Content::none(Rc::clone(&self.origin.state)),
                     };
