@@ -81,6 +81,9 @@ pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice,
         if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
             let takes_place = size > IN_MEMORY && !is_coded(source, asked, coding);
             let place = takes_place.then(compress::place).flatten();
+            if let Some(sight) = asked.cache.filter(|_| takes_place && place.is_none()) {
+                sight.holds_for_now();
+            }
             if !takes_place || place.is_some() {
                 return Ok(Choice {
                     place,

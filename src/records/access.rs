@@ -53,24 +53,50 @@ pub struct AccessRecord {
     pub duration: Duration,
     /// Where it came from.
     pub connection: Arc<Connection>,
-    /// The first line of its head.
-    pub request_line: Box<str>,
-    /// Its `Host` field; of several the first, as of those below.
-    pub host: Option<Box<[u8]>>,
-    /// Its `Referer` field.
-    pub referer: Option<Box<[u8]>>,
-    /// Its `User-Agent` field.
-    pub user_agent: Option<Box<[u8]>>,
+    /// What it said.
+    pub words: Words,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// What a record has of the head of a request: copies, for a slice of what came would keep the whole
+/// buffer of the connection.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// The first line.
+    pub request_line: Box<str>,
+    /// The `Host` field; of several the first, as of those below.
+    pub host: Option<Box<[u8]>>,
+    /// The `Referer` field.
+    pub referer: Option<Box<[u8]>>,
+    /// The `User-Agent` field.
+    pub user_agent: Option<Box<[u8]>>,
+}
+
+impl Words {
+    /// Of this head.
+    pub fn of(head: &Parts) -> Self {
+        let field = |name| head.headers.get(name).map(|value| value.as_bytes().into());
+        Self {
+            request_line: request_line(head),
+            host: field(HOST),
+            referer: field(REFERER),
+            user_agent: field(USER_AGENT),
+        }
+    }
+
+    /// What they take in memory beside themselves, in bytes.
+    pub fn size(&self) -> usize {
+        let fields = [&self.host, &self.referer, &self.user_agent];
+        let fields = fields.into_iter().flatten().map(|value| value.len());
+        self.request_line.len() + fields.sum::<usize>()
+    }
 }
 
 impl AccessRecord {
     /// What it takes in memory, with what belongs to it.
     pub fn size(&self) -> usize {
-        let fields = [&self.host, &self.referer, &self.user_agent];
-        let fields = fields.into_iter().flatten().map(|value| value.len());
-        size_of::<Self>() + ALLOCATIONS + self.request_line.len() + fields.sum::<usize>()
+        size_of::<Self>() + ALLOCATIONS + self.words.size()
     }
 }
 
@@ -239,20 +265,14 @@ impl Drop for Inner {
         if self.sink.ignores_requests() {
             return;
         }
-        let head = &self.head;
         let duration = self.started.elapsed();
         let now = SystemTime::now();
-        // Copies: a slice of what came would keep the whole buffer of the connection.
-        let field = |name| head.headers.get(name).map(|value| value.as_bytes().into());
         let record = AccessRecord {
             id: self.id,
             time: now.checked_sub(duration).unwrap_or(now),
             duration,
             connection: Arc::clone(&self.connection),
-            request_line: request_line(head),
-            host: field(HOST),
-            referer: field(REFERER),
-            user_agent: field(USER_AGENT),
+            words: Words::of(&self.head),
             outcome: self.outcome.take(),
         };
         let request = Request::Access(Box::new(record));

@@ -27,7 +27,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use access::{AccessRecord, Pending, RequestId, ScriptUse};
+pub use access::{AccessRecord, Outcome, Pending, RequestId, ScriptUse, Words};
 
 use crate::transport::{Address, Remote};
 

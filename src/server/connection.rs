@@ -124,11 +124,14 @@ struct Conversation<'c> {
     /// How long the client may take, by the configuration of the last request.
     in_force: Cell<Patience>,
     expected: Expected,
+    /// The limits that hyper has.
+    limits: Limits,
     open: Open,
 }
 
 impl<'c> Conversation<'c> {
-    fn new(worker: &'c Rc<Shared>, seat: Seat, limits: &Limits) -> Self {
+    fn new(worker: &'c Rc<Shared>, seat: Seat) -> Self {
+        let limits = worker.current.snapshot().limits.clone();
         let state = State::default();
         state.progress.idle_since(seat.idle_since);
         Self {
@@ -139,8 +142,9 @@ impl<'c> Conversation<'c> {
                 state: Rc::new(state),
             },
             requests: Cell::new(seat.requests),
-            in_force: Cell::new(patience(limits)),
+            in_force: Cell::new(patience(&limits)),
             expected: Expected::default(),
+            limits,
             open: seat.open,
         }
     }
@@ -166,14 +170,16 @@ impl<'c> Conversation<'c> {
 
     /// A request of hyper's has come.
     fn begin(&self, request: http::Request<Incoming>) -> (Arc<Snapshot>, Asked) {
-        self.origin.state.begin_request();
+        let state = &self.origin.state;
+        state.progress.answering();
         self.requests.set(self.requests.get() + 1);
         let snapshot = self.worker.current.snapshot();
         self.in_force.set(patience(&snapshot.limits));
         let asked = Asked {
             request,
             number: self.requests.get(),
-            has_come_before: self.expected.begin(),
+            // Another limit of its head might have refused it.
+            has_come_before: self.expected.begin(state) && snapshot.limits == self.limits,
         };
         (snapshot, asked)
     }
@@ -199,8 +205,7 @@ impl<'c> Conversation<'c> {
 /// Serves a connection until it ends, or has been idle for `most`: then it may rest until its client's
 /// time is over.
 async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Seat, Instant)> {
-    let limits = worker.current.snapshot().limits.clone();
-    let talk = Conversation::new(worker, seat, &limits);
+    let talk = Conversation::new(worker, seat);
     let Conversation {
         origin, requests, ..
     } = &talk;
@@ -209,7 +214,7 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
         // Boxed: a place of its own in each connection would be out of the processor's cache.
         Box::pin(talk.respond(begun))
     });
-    let mut front = Front::new(worker, origin, requests, &talk.expected);
+    let mut front = Front::new(worker, origin, requests, &talk.in_force, &talk.expected);
     // Made for the first request that is not answered before it.
     let mut http = None;
     let mut watch = Watch::new(worker, origin, &talk.in_force, most);
@@ -222,7 +227,7 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
             Next::Over(end) => return Poll::Ready(Stage::Over(end)),
             Next::Hyper => {
                 let begin =
-                    || builder(&limits).serve_connection(TokioIo::new(talk.stream()), service);
+                    || builder(&talk.limits).serve_connection(TokioIo::new(talk.stream()), service);
                 let outcome = Pin::new(http.get_or_insert_with(begin)).poll(context);
                 front.remember();
                 if let Poll::Ready(outcome) = outcome {
@@ -249,7 +254,7 @@ async fn converse(worker: &Rc<Shared>, seat: Seat, most: Duration) -> Option<(Se
             let ending = Ending {
                 origin,
                 line: stream.request_line(),
-                head_size: limits.request_head_size,
+                head_size: talk.limits.request_head_size,
                 requests: requests.get(),
             };
             ending.come_to(worker, end).await;
@@ -321,7 +326,7 @@ impl<'c> Watch<'c> {
         })
     }
 
-    /// Whether nobody but hyper and this connection has to do with it. A script that has answered may
+    /// Whether nobody but this connection, and hyper if it has come to that, has to do with it. A script that has answered may
     /// still read the content of its request: what comes next is the rest of that, and no request.
     fn is_alone(&self) -> bool {
         Rc::strong_count(&self.origin.state) <= 2
@@ -367,7 +372,8 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn patience(limits: &Limits) -> Patience {
+/// How long clients may take.
+pub fn patience(limits: &Limits) -> Patience {
     Patience {
         idle: limits.idle_timeout,
         head: limits.request_head_timeout,

@@ -11,6 +11,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Buf, Bytes};
@@ -20,16 +21,19 @@ use tokio::io::ReadBuf;
 
 use crate::{
     body::Chunk,
-    records::Pending,
+    records::{AccessRecord, Outcome, Record, Request, RequestId},
     server::{
         ending::End,
-        repeats::{Answer, Sent},
+        repeats::{self, Known, LONGEST, Now},
         worker::Shared,
     },
     service::{Origin, Repeatable, RepeatableContent as Content},
     site::Snapshot,
     sys::file_slice::{FileSlice, Holder},
-    transport::stream::State,
+    transport::{
+        progress::Patience,
+        stream::{Sent, State},
+    },
 };
 
 /// What is read at once.
@@ -56,10 +60,10 @@ pub struct Front<'c> {
     requests: &'c Cell<u32>,
     /// The request that hyper has, and its answer.
     expected: &'c Expected,
+    /// How long the client may take.
+    in_force: &'c Cell<Patience>,
     /// What is still to be sent of an answer.
     rest: Option<Rest>,
-    /// Whether hyper has got anything.
-    has_handed_on: bool,
 }
 
 /// An answer on its way that may be given again, and the request that it is for.
@@ -85,14 +89,15 @@ impl Expected {
 
     /// A request comes to the service. Answers whether it is the first of what was handed on, and has come
     /// before: hyper reads others by itself.
-    pub fn begin(&self) -> bool {
+    pub fn begin(&self, state: &State) -> bool {
+        state.sent.take();
         self.answered.take();
         self.is_new.take()
     }
 
     /// The service has answered.
     pub fn answered(&self, state: &State, repeatable: Repeatable, snapshot: Arc<Snapshot>) {
-        state.wants_head.set(true);
+        state.sent.replace(Sent::Wanted);
         self.answered.replace(Some((repeatable, snapshot)));
     }
 }
@@ -111,6 +116,7 @@ impl<'c> Front<'c> {
         worker: &'c Shared,
         origin: &'c Origin,
         requests: &'c Cell<u32>,
+        in_force: &'c Cell<Patience>,
         expected: &'c Expected,
     ) -> Self {
         Self {
@@ -118,8 +124,8 @@ impl<'c> Front<'c> {
             origin,
             requests,
             expected,
+            in_force,
             rest: None,
-            has_handed_on: false,
         }
     }
 
@@ -150,14 +156,15 @@ impl<'c> Front<'c> {
                 Poll::Ready(Err(error)) => return Next::Over(End::Lost(error)),
                 Poll::Ready(Ok(())) => {}
             }
-            if bytes.filled().is_empty() && !self.has_handed_on {
+            let request = bytes.filled();
+            if request.is_empty() {
                 return Next::Over(End::Finished);
             }
-            if !self.repeat(bytes.filled()) {
-                self.has_handed_on = true;
-                state.hand_on(bytes.filled());
-                let has_come_before = self.worker.repeats.has_come_before(bytes.filled());
-                self.expected.hand_on(bytes.filled(), has_come_before);
+            if !self.repeat(request) {
+                state.hand_on(request);
+                let has_come_before =
+                    request.len() <= LONGEST && self.worker.repeats.has_come_before(request);
+                self.expected.hand_on(request, has_come_before);
                 return Next::Hyper;
             }
         }
@@ -166,12 +173,17 @@ impl<'c> Front<'c> {
     /// Answers a request as it was answered before, if it was.
     fn repeat(&mut self, request: &[u8]) -> bool {
         let Self { worker, origin, .. } = *self;
-        let now = (&worker.current, &*worker.service.cache);
+        let now = Now {
+            current: &worker.current,
+            files: &worker.service.cache,
+        };
         let listener = &*origin.connection.listener;
-        let rest = worker.repeats.find(request, listener, now, |answer, head| {
-            self.note(answer).then(|| send(answer, head, origin))
-        });
-        let Some(Some(rest)) = rest else {
+        let give = |known: Known<'_>| {
+            self.note(known.of)?;
+            self.in_force.set(known.patience);
+            Some(send(known, origin))
+        };
+        let Some(rest) = worker.repeats.find(request, listener, now, give) else {
             return false;
         };
         origin.state.progress.answering();
@@ -180,37 +192,49 @@ impl<'c> Front<'c> {
         true
     }
 
-    /// Counts a request and its answer, and writes the record of it. False where that is wanted and
+    /// Counts a request and its answer, and writes the record of it. None where that is wanted and
     /// cannot be done.
-    fn note(&self, answer: &Answer) -> bool {
+    fn note(&self, of: &Repeatable) -> Option<()> {
         let sink = &self.worker.service.sink;
         let number = self.requests.get() + 1;
         if !sink.ignores_requests() {
-            let Some(head) = &answer.of.head else {
-                return false;
+            let connection = &self.origin.connection;
+            let record = AccessRecord {
+                id: RequestId {
+                    connection: connection.id,
+                    number,
+                },
+                time: SystemTime::now(),
+                duration: Duration::ZERO,
+                connection: Arc::clone(connection),
+                words: of.words.clone()?,
+                outcome: Outcome {
+                    site: Some(Arc::clone(&of.site)),
+                    status: Some(StatusCode::OK),
+                    bytes: of.content.length(),
+                    complete: true,
+                    ..Outcome::default()
+                },
             };
-            let connection = Arc::clone(&self.origin.connection);
-            let pending = Pending::begin(sink.clone(), connection, number, head.clone());
-            pending.note(|outcome| {
-                outcome.site = Some(Arc::clone(&answer.of.site));
-                outcome.status = Some(StatusCode::OK);
-                outcome.bytes = answer.of.content.length();
-                outcome.complete = true;
-            });
+            sink.send(Record::Request(Request::Access(Box::new(record))));
         }
         self.requests.set(number);
         self.worker.tally.request();
         self.worker.tally.answer(StatusCode::OK);
-        true
+        Some(())
     }
 
     /// Remembers an answer of hyper's that was sent.
     pub fn remember(&self) {
-        let Some(head) = self.origin.state.head.take() else {
-            return;
+        let slot = &self.origin.state.sent;
+        let head = match slot.take() {
+            Sent::Head(head) => Some(head),
+            Sent::Unwanted => None,
+            Sent::Wanted => return drop(slot.replace(Sent::Wanted)),
         };
-        if let Some((repeatable, snapshot)) = self.expected.answered.take() {
-            let sent = Sent {
+        let answered = self.expected.answered.take();
+        if let (Some(head), Some((repeatable, snapshot))) = (head, answered) {
+            let sent = repeats::Sent {
                 head: &head,
                 listener: &self.origin.connection.listener,
                 snapshot: &snapshot,
@@ -221,17 +245,18 @@ impl<'c> Front<'c> {
     }
 }
 
-/// Sends what the socket takes at once of an answer in memory; returns what is left.
-fn send(answer: &Answer, message: &mut Vec<u8>, origin: &Origin) -> Rest {
+/// Sends what the socket takes at once of an answer in memory; returns what is left. The usual one is short:
+/// one system call with one place, and nothing is allocated.
+fn send(Known { of, message, .. }: Known<'_>, origin: &Origin) -> Rest {
     let head = message.len();
-    let content = match &answer.of.content {
+    let content = match &of.content {
         Content::Bytes(bytes) => bytes,
         Content::Copy(copy) => {
             let holder = Holder::Copy(Arc::clone(copy));
             return Rest {
                 head: Bytes::copy_from_slice(message),
                 content: Chunk::File(FileSlice::new(holder, 0..copy.length())),
-                ends: answer.of.ends,
+                ends: of.ends,
             };
         }
     };
@@ -247,7 +272,7 @@ fn send(answer: &Answer, message: &mut Vec<u8>, origin: &Origin) -> Rest {
     Rest {
         head: Bytes::copy_from_slice(&message[sent.min(head)..head]),
         content: Chunk::Bytes(content.slice(sent.saturating_sub(head)..)),
-        ends: answer.of.ends,
+        ends: of.ends,
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::{io::Interest, sync::Notify, time::sleep_until};
 use crate::{
     server::{
         connection::{self, LAST_CALL, Seat},
+        repeats::Repeats,
         worker::Shared,
     },
     sys::{heap, nonblocking::Nonblocking},
@@ -120,11 +121,6 @@ impl Idle {
         }
     }
 
-    /// Whether it is time to give memory back.
-    fn is_to_trim(&self) -> bool {
-        self.trim.get().is_some_and(|time| time <= Instant::now())
-    }
-
     /// Those that something has come for. Where they cannot be waited for together, all of them.
     fn poll_returned(&self, context: &mut Context<'_>) -> Poll<Vec<Seat>> {
         let ids: Vec<u64> = match ready!(self.poll_events(context)) {
@@ -172,7 +168,7 @@ impl Idle {
 
     /// Takes those out that were silent for too long, and finds out when the next one will have been.
     /// When the server has stopped, all have less time.
-    fn overdue(&self, last_call: Option<Instant>) -> Vec<Seat> {
+    fn overdue(&self, last_call: Option<Instant>, repeats: &Repeats) -> Vec<Seat> {
         let now = Instant::now();
         let mut overdue = Vec::new();
         let mut next = None;
@@ -185,6 +181,7 @@ impl Idle {
             }
         }
         if self.trim.get().is_some_and(|time| time <= now) {
+            repeats.forget();
             self.trim.set(heap::trim_what_was_left(self.left.get()));
         }
         let next = next.map(|next| next.max(now + LENIENCE));
@@ -233,10 +230,7 @@ async fn attend(worker: Rc<Shared>) {
             () = has_stopped, if last_call.is_none() => {}
             () = idle.earlier.notified() => {}
             () = until(idle.next.get()) => {
-                if idle.is_to_trim() {
-                    worker.repeats.forget();
-                }
-                for seat in idle.overdue(last_call) {
+                for seat in idle.overdue(last_call, &worker.repeats) {
                     connection::dismiss(&worker, &seat);
                 }
             }

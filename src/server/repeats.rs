@@ -22,11 +22,12 @@ use quick_cache::{DefaultHashBuilder, Weighter, unsync::Cache};
 
 use crate::{
     files,
+    records::Words,
     semantics::validator,
-    server::current::Current,
+    server::{connection::patience, current::Current},
     service::Repeatable,
     site::Snapshot,
-    transport::{Listen, framing::is_one_head},
+    transport::{Listen, framing::is_one_head, progress::Patience},
 };
 
 /// What a worker remembers at most, in bytes, without content, which belongs to the cache of files.
@@ -36,13 +37,10 @@ const MEMORY: u64 = 8 << 20;
 const EXPECTED: usize = 8 * 1024;
 
 /// A longer head, of a request or an answer, is not remembered.
-const LONGEST: usize = 4096;
+pub const LONGEST: usize = 4096;
 
 /// What an entry takes beside its bytes.
 const ENTRY: u64 = 256;
-
-/// The same for the fields of a request, where they are kept for records.
-const FIELDS: u64 = 1024;
 
 /// So many requests that came once are known again. A power of two.
 const SEEN: usize = 16 * 1024;
@@ -62,6 +60,8 @@ struct Remembered {
     answers: Cache<Box<[u8]>, Answer, Weight>,
     /// The configuration that all of it belongs to.
     snapshot: Weak<Snapshot>,
+    /// How long it lets clients take.
+    patience: Patience,
     /// The generation of what is kept of files.
     generation: u64,
     date: Date,
@@ -74,7 +74,7 @@ struct Remembered {
 
 /// An answer that was given.
 #[derive(Debug)]
-pub struct Answer {
+struct Answer {
     /// Where its request came in.
     listener: Arc<Listen>,
     head: Box<[u8]>,
@@ -83,7 +83,7 @@ pub struct Answer {
     /// The second that this says.
     second: u64,
     /// What else is known of it.
-    pub of: Repeatable,
+    of: Repeatable,
 }
 
 /// The date, in words.
@@ -98,8 +98,8 @@ struct Weight;
 
 impl Weighter<Box<[u8]>, Answer> for Weight {
     fn weight(&self, request: &Box<[u8]>, answer: &Answer) -> u64 {
-        let fields = answer.of.head.as_ref().map_or(0, |_| FIELDS);
-        (request.len() + answer.head.len()) as u64 + ENTRY + fields
+        let words = answer.of.words.as_ref().map_or(0, Words::size);
+        (request.len() + answer.head.len() + words) as u64 + ENTRY
     }
 }
 
@@ -109,6 +109,7 @@ impl Default for Repeats {
         Self(RefCell::new(Remembered {
             answers,
             snapshot: Weak::new(),
+            patience: Patience::NONE,
             generation: 0,
             date: Date::default(),
             message: Vec::new(),
@@ -119,18 +120,22 @@ impl Default for Repeats {
 }
 
 impl Repeats {
-    /// Sends the answer to a request with these bytes, if that is known: `send` gets it with its head as it
-    /// is now, in memory that has room for more.
+    /// Gives the answer to a request with these bytes to `send`, if one is known that holds now.
     pub fn find<T>(
         &self,
         request: &[u8],
         listener: &Listen,
-        now: (&Current, &files::Cache),
-        send: impl FnOnce(&Answer, &mut Vec<u8>) -> T,
+        now: Now<'_>,
+        send: impl FnOnce(Known<'_>) -> Option<T>,
     ) -> Option<T> {
         let remembered = &mut *self.0.borrow_mut();
+        if !now.current.is(&remembered.snapshot)
+            || now.files.known_generation() != remembered.generation
+        {
+            remembered.answers.clear();
+        }
         let answer = remembered.answers.get(request)?;
-        if !now.0.is(&remembered.snapshot) || now.1.generation() != Some(remembered.generation) {
+        if now.files.generation() != Some(remembered.generation) {
             remembered.answers.clear();
             return None;
         }
@@ -143,7 +148,11 @@ impl Repeats {
         message.clear();
         message.extend_from_slice(&answer.head);
         message[answer.date.clone()].copy_from_slice(&date.text);
-        Some(send(answer, message))
+        send(Known {
+            of: &answer.of,
+            message,
+            patience: remembered.patience,
+        })
     }
 
     /// Whether a request that is not known has come before, so that its answer is worth remembering: those
@@ -172,6 +181,7 @@ impl Repeats {
         if is_other || remembered.generation != of.generation {
             remembered.answers.clear();
             remembered.snapshot = Arc::downgrade(sent.snapshot);
+            remembered.patience = patience(&sent.snapshot.limits);
             remembered.generation = of.generation;
         }
         let answer = Answer {
@@ -184,15 +194,36 @@ impl Repeats {
         remembered.answers.insert(request.into(), answer);
     }
 
-    /// Forgets everything: whoever has nothing to do holds no content that the cache has not.
+    /// Forgets everything, and so the content that the cache may have dropped meanwhile.
     pub fn forget(&self) {
         self.0.borrow_mut().answers.clear();
     }
 }
 
-/// An answer on its way.
+/// What an answer has to hold in.
+#[derive(Clone, Copy)]
+pub struct Now<'n> {
+    /// The configuration.
+    pub current: &'n Current,
+    /// What is kept of files.
+    pub files: &'n files::Cache,
+}
+
+/// An answer that holds now.
+pub struct Known<'k> {
+    /// What is known of it.
+    pub of: &'k Repeatable,
+    /// Its head, with the date of now, in memory that has room for more.
+    pub message: &'k mut Vec<u8>,
+    /// How long the configuration lets the client take.
+    pub patience: Patience,
+}
+
+/// An answer that was sent.
 pub struct Sent<'s> {
+    /// Its head.
     pub head: &'s [u8],
+    /// Where its request came in.
     pub listener: &'s Arc<Listen>,
     /// The configuration it was made with.
     pub snapshot: &'s Arc<Snapshot>,

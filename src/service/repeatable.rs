@@ -6,9 +6,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, header};
 
-use crate::{body::Body, records::Pending, sys::kernel_copy::KernelCopy};
+use crate::{
+    body::Body,
+    records::{Pending, Words},
+    sys::kernel_copy::KernelCopy,
+};
 
 /// Fields of a request whose answer depends on the time, or is more than one.
 const TOO_MUCH: [HeaderName; 4] = [
@@ -25,8 +29,8 @@ pub struct Repeatable {
     pub generation: u64,
     /// The site that answers.
     pub site: Arc<str>,
-    /// The head of the request, for records; absent where none are wanted.
-    pub head: Option<Parts>,
+    /// What records have of the request; absent where none are wanted.
+    pub words: Option<Words>,
     /// The content of the answer.
     pub content: Content,
     /// Whether the connection ends with the answer.
@@ -82,7 +86,7 @@ impl Repeatable {
         Some(Self {
             generation,
             site: Arc::clone(site),
-            head: pending.is_wanted().then(|| head.clone()),
+            words: pending.is_wanted().then(|| Words::of(head)),
             content: Content::of(response.body())?,
             ends,
             outlasts_its_date: response.headers().contains_key(header::LAST_MODIFIED),

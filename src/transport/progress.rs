@@ -34,6 +34,15 @@ pub struct Patience {
     pub response: Duration,
 }
 
+impl Patience {
+    /// None at all.
+    pub const NONE: Self = Self {
+        idle: Duration::ZERO,
+        head: Duration::ZERO,
+        response: Duration::ZERO,
+    };
+}
+
 /// The turn the client was too slow in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overdue {

@@ -1,9 +1,9 @@
 //! The byte stream of a connection, as hyper reads and writes it.
 //!
-//! Four things happen on the way: progress is noted for the deadlines; heads are looked at before
-//! hyper gets them; content that is part of a file is sent with `sendfile`; and hyper's own answer to
-//! a head it does not take, which is empty, is held back, so that the connection can give a readable
-//! one.
+//! On the way progress is noted for the deadlines; heads are looked at before hyper gets them; an answer
+//! lets other connections pass, and its head is kept for whoever wants it; content that is part of a file
+//! is sent with `sendfile`; and hyper's own answer to a head it does not take, which is empty, is held
+//! back, so that the connection can give a readable one.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -70,13 +70,23 @@ pub struct State {
     /// What was read and is not hyper's turn yet: it came along with the end of a head or of a content,
     /// or before hyper was asked for it.
     beyond: RefCell<BytesMut>,
-    /// Whether hyper has got of a head whose request has not come to the service. It may read one while
-    /// an earlier request is answered.
-    is_in_hyper: Cell<bool>,
-    /// Whether the head of the answer at hand is wanted, if one write takes all that is in memory of it.
-    pub wants_head: Cell<bool>,
-    /// That head.
-    pub head: RefCell<Option<Box<[u8]>>>,
+    /// Whether hyper has got something and not asked for another head since. It takes in content before
+    /// anybody wants it, and a head while it answers an earlier request.
+    is_with_hyper: Cell<bool>,
+    /// The head of the answer at hand.
+    pub sent: RefCell<Sent>,
+}
+
+/// The head of an answer, for whoever wants to give it again.
+#[derive(Debug, Default)]
+pub enum Sent {
+    /// Nobody does.
+    #[default]
+    Unwanted,
+    /// It is yet to be sent.
+    Wanted,
+    /// What was sent, by one write with all that is in memory of the answer.
+    Head(Box<[u8]>),
 }
 
 /// What hyper has not got yet.
@@ -101,19 +111,11 @@ impl State {
         }
     }
 
-    /// A request comes to the service.
-    pub fn begin_request(&self) {
-        self.progress.answering();
-        self.is_in_hyper.set(false);
-        self.wants_head.set(false);
-        self.head.take();
-    }
-
-    /// Whether nothing is on its way, in either direction, and what comes next is a request.
+    /// Whether nothing of a request or an answer is on its way, or with hyper.
     pub fn is_between_requests(&self) -> bool {
         self.progress.phase() == Phase::Idle
-            && self.ahead.get() == Ahead::Request
-            && !self.is_in_hyper.get()
+            && !self.is_with_hyper.get()
+            && self.beyond.borrow().is_empty()
     }
 
     /// Lets hyper have what was read of the next request.
@@ -233,11 +235,11 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let send = |socket: BorrowedFd<'_>| Ok(rustix::io::writev(socket, slices)?);
         let outcome = ready!(self.poll_send(context, send));
-        if self.state.wants_head.take()
+        if let Sent::Wanted = self.state.sent.take()
             && let (Ok(sent), [head, content @ ..]) = (&outcome, slices)
             && *sent == head.len() + content.iter().map(|slice| slice.len()).sum::<usize>()
         {
-            self.state.head.replace(Some((**head).into()));
+            self.state.sent.replace(Sent::Head((**head).into()));
         }
         Poll::Ready(outcome)
     }
@@ -269,6 +271,10 @@ impl AsyncRead for Stream {
         }
         let start = buffer.filled().len();
         let is_head = self.framing.is_at_head();
+        if self.framing.is_between_requests() {
+            // It would not ask while it has anything left of the last one.
+            self.state.is_with_hyper.set(false);
+        }
         let outcome = if self.state.beyond.borrow().is_empty() {
             ready!(self.socket.poll_receive(context, buffer))?;
             if buffer.filled().len() == start {
@@ -278,9 +284,9 @@ impl AsyncRead for Stream {
         } else {
             self.read_beyond(buffer)
         };
+        self.state.is_with_hyper.set(true);
         if is_head {
             self.has_let_pass = false;
-            self.state.is_in_hyper.set(true);
             self.state.progress.received();
         } else {
             // A script may have answered before it has all of the content.

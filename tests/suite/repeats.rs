@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     net::Ipv4Addr,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -302,4 +303,83 @@ fn the_server_stops_in_the_midst_of_the_same_requests() {
     let is_last = |response: Response| response.field("connection") == Some("close");
     assert!((0..1000).any(|_| is_last(ask(&mut client, PAGE))));
     assert!(server.ended().status.success());
+}
+
+/// Serves the site with these limits, and with others as soon as the returned function is called.
+fn limited(limits: &str, other: &'static str) -> (Server, impl Fn(&Server)) {
+    let config = |limits: &str| format!("server.workers = 1\nlimits = {{ {limits} }}\n{SITE}");
+    let server = site().configured(&config(limits));
+    let change = move |server: &Server| {
+        server.site().config(&config(other));
+        server.logged(&["limits", "->"]);
+    };
+    (server, change)
+}
+
+#[test]
+fn an_answer_by_the_limits_of_an_old_connection_is_not_for_a_new_one() {
+    let (server, change) = limited("request-headers = 50", "request-headers = 3");
+    let request = PAGE.replace("\r\n\r\n", "\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n");
+    let mut old = server.connect();
+    assert_eq!(ask(&mut old, &request).status(), 200);
+    change(&server);
+    for _ in 0..OFTEN {
+        ask(&mut old, &request);
+        assert_eq!(ask(&mut server.connect(), &request).status(), 431);
+    }
+}
+
+#[test]
+fn limits_of_time_hold_from_the_next_request_on_though_it_is_a_repeated_one() {
+    let (server, change) = limited("idle-timeout = \"60s\"", "idle-timeout = \"1s\"");
+    let (mut client, mut other) = (server.connect(), server.connect());
+    assert_eq!(ask_often(&mut client, PAGE).status(), 200);
+    assert_eq!(ask(&mut other, PAGE).status(), 200);
+    change(&server);
+    ask_often(&mut client, PAGE);
+    ask(&mut other, PAGE);
+    assert_eq!(other.read_to_end(), b"");
+}
+
+/// Answers before it reads its content, which it counts when somebody lets it.
+const EARLY: &str = "#!/bin/sh\n\
+    printf 'Content-Type: text/plain\\nContent-Length: 5\\n\\nearly'\n\
+    exec >&-\n\
+    while [ ! -e \"$DOCUMENT_ROOT/go\" ]; do sleep 0.01; done\n\
+    wc -c > \"$DOCUMENT_ROOT/count.tmp\"\n\
+    mv \"$DOCUMENT_ROOT/count.tmp\" \"$DOCUMENT_ROOT/count\"\n";
+
+#[test]
+fn requests_behind_content_that_a_script_reads_late_are_answered_in_their_order() {
+    let site = site().file("other.txt", "the other\n");
+    let config = format!("server.workers = 1\n{SITE}[site.a.path.\"/cgi-bin/\"]\ncgi = true\n");
+    let server = site.script("cgi-bin/early", EARLY).configured(&config);
+    let root = server.site().root();
+    ask_often(&mut server.connect(), PAGE);
+    // More than a pipe holds, and the rest in pieces that are read before anybody takes them.
+    let chunk = "400\r\n".to_owned() + &"x".repeat(0x400) + "\r\n";
+    let content = chunk.repeat(70) + "0\r\n\r\n";
+    let mut client = server.connect();
+    client.send(
+        "POST /cgi-bin/early HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    client.send(&content);
+    assert_eq!(client.response().text(), "early");
+    client.send(PAGE.replace("page", "other"));
+    for _ in 0..OFTEN {
+        ask(&mut server.connect(), PAGE);
+        client.send(PAGE);
+    }
+    fs::write(root.join("go"), "").unwrap();
+    assert_eq!(client.response().text(), "the other\n");
+    for _ in 0..OFTEN {
+        assert_eq!(client.response().text(), "the page\n");
+    }
+    let begun = Instant::now();
+    while !root.join("count").exists() {
+        assert!(begun.elapsed() < HANG);
+        thread::yield_now();
+    }
+    let count = fs::read_to_string(root.join("count")).unwrap();
+    assert_eq!(count.trim(), (70 * 0x400).to_string());
 }

@@ -75,15 +75,17 @@ pub struct Cache {
 
 type Contents = Store<Key, Value, Weight, DefaultHashBuilder, Dropped>;
 
-/// Counts what is dropped to have room for more, so that nobody remembers it for longer.
+/// Counts what is dropped, to have room for more or for what has come in its place, and before it is: with
+/// an entry its watch ends, and nobody tells any more what happens to that.
 #[derive(Debug, Clone)]
 struct Dropped(Arc<AtomicU64>);
 
 impl Lifecycle<Key, Value> for Dropped {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: Key, _: Value) {
+    fn on_evict(&self, (): &mut (), _: Key, dropped: Value) {
         self.0.fetch_add(1, Ordering::AcqRel);
+        drop(dropped);
     }
 }
 
@@ -139,8 +141,10 @@ impl Cache {
         let hashes = DefaultHashBuilder::default();
         let dropped = Dropped(Arc::clone(&self.generation));
         let store = || Store::with(items, size, Weight, hashes, dropped);
-        drop(self.store.swap((size > 0).then(store).map(Arc::new)));
+        let old = self.store.swap((size > 0).then(store).map(Arc::new));
+        // Before the watches end.
         self.generation.fetch_add(1, Ordering::AcqRel);
+        drop(old);
         if let Some(watch) = &self.watch {
             watch.release();
         }
@@ -202,7 +206,7 @@ impl Cache {
                 Thing::Absent => Err(OpenError::NotFound),
             };
         }
-        sight.has_looked();
+        sight.holds_for_now();
         let Some(known) = known else {
             return self.find(root, name, wait);
         };

@@ -22,7 +22,7 @@ impl<'c> Sight<'c> {
     pub fn of(cache: &'c Arc<Cache>) -> Self {
         Self {
             cache,
-            generation: cache.generation.load(Ordering::Acquire),
+            generation: cache.known_generation(),
             is_lasting: Cell::new(true),
         }
     }
@@ -32,27 +32,29 @@ impl<'c> Sight<'c> {
         self.cache
     }
 
-    /// Something was looked up that nobody tells the end of, or that nobody knew.
-    pub(super) fn has_looked(&self) {
+    /// The answer has to do with something that nobody tells the end of, or that nobody knew.
+    pub(in crate::files) fn holds_for_now(&self) {
         self.is_lasting.set(false);
     }
 
     /// The generation that all the request was told belongs to: for as long as
-    /// [`Cache::generation`] says the same, everybody is told the same. None where something was
-    /// looked up instead.
+    /// [`Cache::generation`] says the same, everybody is told the same. None where that is not all.
     pub fn lasting(&self) -> Option<u64> {
         self.is_lasting.get().then_some(self.generation)
     }
 }
 
 impl Cache {
+    /// The generation, as far as somebody has taken note of what has happened.
+    pub fn known_generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// The generation of all that is known, with everything that has happened until now taken note
     /// of. None where that cannot be found out, or nothing is kept.
     pub fn generation(&self) -> Option<u64> {
         self.store().as_ref()?;
         let watch = self.watch.as_ref()?;
-        watch
-            .refresh()
-            .then(|| self.generation.load(Ordering::Acquire))
+        watch.refresh().then(|| self.known_generation())
     }
 }

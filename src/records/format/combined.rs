@@ -36,11 +36,11 @@ fn access(record: &AccessRecord) -> String {
         client: record.connection.remote,
         user: outcome.user.as_deref(),
         time: record.time,
-        request_line: record.request_line.as_bytes(),
+        request_line: record.words.request_line.as_bytes(),
         status: status.unwrap_or(CLIENT_LEFT),
         bytes: outcome.bytes,
-        referer: record.referer.as_deref(),
-        user_agent: record.user_agent.as_deref(),
+        referer: record.words.referer.as_deref(),
+        user_agent: record.words.user_agent.as_deref(),
     };
     format!("{entry}\n")
 }

@@ -87,7 +87,7 @@ fn access(entry: &mut Entry<'_>, record: &AccessRecord) {
     entry.field("MESSAGE_ID", message_id::ACCESS);
     entry.display("MESSAGE", terminal::Access::plain(record));
     entry.display("PYWEBD_CLIENT", record.connection.remote);
-    entry.field("PYWEBD_REQUEST_LINE", &record.request_line);
+    entry.field("PYWEBD_REQUEST_LINE", &record.words.request_line);
     entry.display("PYWEBD_REQUEST_ID", record.id);
     entry.display("PYWEBD_STATUS", status);
     entry.display("PYWEBD_BYTES", outcome.bytes);
@@ -99,9 +99,9 @@ fn access(entry: &mut Entry<'_>, record: &AccessRecord) {
         entry.bytes("PYWEBD_USER", user);
     }
     for (name, value) in [
-        ("PYWEBD_HOST", &record.host),
-        ("PYWEBD_REFERER", &record.referer),
-        ("PYWEBD_USER_AGENT", &record.user_agent),
+        ("PYWEBD_HOST", &record.words.host),
+        ("PYWEBD_REFERER", &record.words.referer),
+        ("PYWEBD_USER_AGENT", &record.words.user_agent),
     ] {
         if let Some(value) = value {
             entry.bytes(name, value);

@@ -27,16 +27,16 @@ fn access(record: &AccessRecord, object: &mut Object) -> fmt::Result {
     object.time(record.time)?;
     object.text("client", &record.connection.remote)?;
     object.bytes("user", outcome.user.as_deref())?;
-    object.bytes("request_line", Some(record.request_line.as_bytes()))?;
-    object.bytes("host", record.host.as_deref())?;
+    object.bytes("request_line", Some(record.words.request_line.as_bytes()))?;
+    object.bytes("host", record.words.host.as_deref())?;
     object.bytes("site", outcome.site.as_ref().map(|site| site.as_bytes()))?;
     if let Some(status) = outcome.status {
         object.number("status", status.as_u16())?;
     }
     object.number("bytes", outcome.bytes)?;
     object.number("duration_us", record.duration.as_micros())?;
-    object.bytes("referer", record.referer.as_deref())?;
-    object.bytes("user_agent", record.user_agent.as_deref())?;
+    object.bytes("referer", record.words.referer.as_deref())?;
+    object.bytes("user_agent", record.words.user_agent.as_deref())?;
     if let Some(script) = &outcome.script {
         script_use(script, object)?;
     }

@@ -68,7 +68,7 @@ impl fmt::Display for Access<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { record, style } = self;
         let outcome = &record.outcome;
-        let line = Line(record.request_line.as_bytes());
+        let line = Line(record.words.request_line.as_bytes());
         write!(out, "{} \"{line}\" ", record.connection.remote)?;
         match outcome.status {
             Some(status) => write!(out, "{style}{}{style:#}", status.as_u16())?,

@@ -59,7 +59,7 @@ impl Memory {
         let of = Repeatable {
             generation: self.files.generation().unwrap(),
             site: "a".into(),
-            head: None,
+            words: None,
             content: Content::Bytes(Bytes::from_static(b"page")),
             ends: false,
             outlasts_its_date,
@@ -82,9 +82,12 @@ impl Memory {
     }
 
     fn found(&self, request: &[u8], listener: &Listen) -> Option<Vec<u8>> {
-        let now = (&self.current, &*self.files);
-        self.repeats
-            .find(request, listener, now, |_, head| head.clone())
+        let now = Now {
+            current: &self.current,
+            files: &self.files,
+        };
+        let head = |known: Known<'_>| Some(known.message.clone());
+        self.repeats.find(request, listener, now, head)
     }
 
     fn is_found(&self) -> bool {

@@ -65,6 +65,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Whether nothing of it has come.
+    pub fn is_ahead(&self) -> bool {
+        self.earlier.is_empty()
+    }
+
     /// Takes the next bytes, also into `line`. Returns where among them the head ends, and the length
     /// of the content that follows; nothing while the head goes on.
     pub fn feed(

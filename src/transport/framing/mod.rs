@@ -65,6 +65,11 @@ impl Framing {
         matches!(self.section, Section::Head(_))
     }
 
+    /// Whether a head is next, of which nothing has come.
+    pub fn is_between_requests(&self) -> bool {
+        matches!(&self.section, Section::Head(head) if head.is_ahead())
+    }
+
     /// How many of the bytes that came next belong to the section of the stream that has begun: a
     /// head, or the content of a request. Never 0 for bytes, and to be asked again for what is
     /// beyond.
