@@ -239,7 +239,12 @@ async fn obey(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
             () = finished(RARE_LOOK), if is_retiring => None,
         };
         match command {
-            Some(Command::Listen(listeners)) => listen(&shared, &mut accepting, &listeners),
+            Some(Command::Listen(listeners)) => {
+                listen(&shared, &mut accepting, &listeners);
+                // There is another configuration.
+                shared.repeats.forget();
+                Idle::expect_trim(&shared);
+            }
             Some(Command::Answer(question)) => shared.tally.prove_life(question),
             Some(Command::Retire) => {
                 accepting.clear();
