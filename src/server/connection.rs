@@ -142,7 +142,7 @@ impl<'c> Conversation<'c> {
                 state: Rc::new(state),
             },
             requests: Cell::new(seat.requests),
-            in_force: Cell::new(patience(&limits)),
+            in_force: Cell::new(limits.patience()),
             expected: Expected::default(),
             limits,
             open: seat.open,
@@ -174,7 +174,7 @@ impl<'c> Conversation<'c> {
         state.progress.answering();
         self.requests.set(self.requests.get() + 1);
         let snapshot = self.worker.current.snapshot();
-        self.in_force.set(patience(&snapshot.limits));
+        self.in_force.set(snapshot.limits.patience());
         let asked = Asked {
             request,
             number: self.requests.get(),
@@ -370,13 +370,4 @@ fn builder(limits: &Limits) -> http1::Builder {
         builder.max_headers(limits.request_headers);
     }
     builder
-}
-
-/// How long clients may take.
-pub fn patience(limits: &Limits) -> Patience {
-    Patience {
-        idle: limits.idle_timeout,
-        head: limits.request_head_timeout,
-        response: limits.response_timeout,
-    }
 }

@@ -179,7 +179,7 @@ impl<'c> Front<'c> {
         };
         let listener = &*origin.connection.listener;
         let give = |known: Known<'_>| {
-            self.note(known.of)?;
+            self.note(known.repeatable)?;
             self.in_force.set(known.patience);
             Some(send(known, origin))
         };
@@ -194,7 +194,7 @@ impl<'c> Front<'c> {
 
     /// Counts a request and its answer, and writes the record of it. None where that is wanted and
     /// cannot be done.
-    fn note(&self, of: &Repeatable) -> Option<()> {
+    fn note(&self, repeatable: &Repeatable) -> Option<()> {
         let sink = &self.worker.service.sink;
         let number = self.requests.get() + 1;
         if !sink.ignores_requests() {
@@ -207,11 +207,11 @@ impl<'c> Front<'c> {
                 time: SystemTime::now(),
                 duration: Duration::ZERO,
                 connection: Arc::clone(connection),
-                words: of.words.clone()?,
+                words: repeatable.words.clone()?,
                 outcome: Outcome {
-                    site: Some(Arc::clone(&of.site)),
+                    site: Some(Arc::clone(&repeatable.site)),
                     status: Some(StatusCode::OK),
-                    bytes: of.content.length(),
+                    bytes: repeatable.content.length(),
                     complete: true,
                     ..Outcome::default()
                 },
@@ -247,16 +247,21 @@ impl<'c> Front<'c> {
 
 /// Sends what the socket takes at once of an answer in memory; returns what is left. The usual one is short:
 /// one system call with one place, and nothing is allocated.
-fn send(Known { of, message, .. }: Known<'_>, origin: &Origin) -> Rest {
+fn send(known: Known<'_>, origin: &Origin) -> Rest {
+    let Known {
+        repeatable: Repeatable { content, ends, .. },
+        message,
+        ..
+    } = known;
     let head = message.len();
-    let content = match &of.content {
+    let content = match content {
         Content::Bytes(bytes) => bytes,
         Content::Copy(copy) => {
             let holder = Holder::Copy(Arc::clone(copy));
             return Rest {
                 head: Bytes::copy_from_slice(message),
                 content: Chunk::File(FileSlice::new(holder, 0..copy.length())),
-                ends: of.ends,
+                ends: *ends,
             };
         }
     };
@@ -272,7 +277,7 @@ fn send(Known { of, message, .. }: Known<'_>, origin: &Origin) -> Rest {
     Rest {
         head: Bytes::copy_from_slice(&message[sent.min(head)..head]),
         content: Chunk::Bytes(content.slice(sent.saturating_sub(head)..)),
-        ends: of.ends,
+        ends: *ends,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     files,
     records::Words,
     semantics::validator,
-    server::{connection::patience, current::Current},
+    server::current::Current,
     service::Repeatable,
     site::Snapshot,
     transport::{Listen, framing::is_one_head, progress::Patience},
@@ -83,7 +83,7 @@ struct Answer {
     /// The second that this says.
     second: u64,
     /// What else is known of it.
-    of: Repeatable,
+    repeatable: Repeatable,
 }
 
 /// The date, in words.
@@ -98,7 +98,7 @@ struct Weight;
 
 impl Weighter<Box<[u8]>, Answer> for Weight {
     fn weight(&self, request: &Box<[u8]>, answer: &Answer) -> u64 {
-        let words = answer.of.words.as_ref().map_or(0, Words::size);
+        let words = answer.repeatable.words.as_ref().map_or(0, Words::size);
         (request.len() + answer.head.len() + words) as u64 + ENTRY
     }
 }
@@ -140,7 +140,7 @@ impl Repeats {
             return None;
         }
         let date = remembered.date.now();
-        let is_over = !answer.of.outlasts_its_date && answer.second != date.second;
+        let is_over = !answer.repeatable.outlasts_its_date && answer.second != date.second;
         if is_over || *answer.listener != *listener {
             return None;
         }
@@ -149,7 +149,7 @@ impl Repeats {
         message.extend_from_slice(&answer.head);
         message[answer.date.clone()].copy_from_slice(&date.text);
         send(Known {
-            of: &answer.of,
+            repeatable: &answer.repeatable,
             message,
             patience: remembered.patience,
         })
@@ -167,7 +167,7 @@ impl Repeats {
     }
 
     /// Remembers that the answer to a request with these bytes had this head.
-    pub fn remember(&self, request: &[u8], of: Repeatable, sent: &Sent<'_>) {
+    pub fn remember(&self, request: &[u8], repeatable: Repeatable, sent: &Sent<'_>) {
         let remembered = &mut *self.0.borrow_mut();
         let head = sent.head;
         let date = remembered.date.place(head);
@@ -178,18 +178,18 @@ impl Repeats {
             return;
         }
         let is_other = remembered.snapshot.as_ptr() != Arc::as_ptr(sent.snapshot);
-        if is_other || remembered.generation != of.generation {
+        if is_other || remembered.generation != repeatable.generation {
             remembered.answers.clear();
             remembered.snapshot = Arc::downgrade(sent.snapshot);
-            remembered.patience = patience(&sent.snapshot.limits);
-            remembered.generation = of.generation;
+            remembered.patience = sent.snapshot.limits.patience();
+            remembered.generation = repeatable.generation;
         }
         let answer = Answer {
             listener: Arc::clone(sent.listener),
             head: head.into(),
             date,
             second: remembered.date.second,
-            of,
+            repeatable,
         };
         remembered.answers.insert(request.into(), answer);
     }
@@ -212,7 +212,7 @@ pub struct Now<'n> {
 /// An answer that holds now.
 pub struct Known<'k> {
     /// What is known of it.
-    pub of: &'k Repeatable,
+    pub repeatable: &'k Repeatable,
     /// Its head, with the date of now, in memory that has room for more.
     pub message: &'k mut Vec<u8>,
     /// How long the configuration lets the client take.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tracing::Level;
 
-use crate::records::format::AccessFormat;
+use crate::{records::format::AccessFormat, transport::progress::Patience};
 
 /// `[limits]`: what a connection and a request may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,17 @@ pub struct Limits {
     pub request_body_size: u64,
     /// Connections at once.
     pub connections: usize,
+}
+
+impl Limits {
+    /// How long each turn of a client may take.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            idle: self.idle_timeout,
+            head: self.request_head_timeout,
+            response: self.response_timeout,
+        }
+    }
 }
 
 /// `[log]`: where records go and how much the server says.
