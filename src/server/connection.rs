@@ -315,7 +315,7 @@ impl<'c> Watch<'c> {
             patience.idle = patience.idle.min(LAST_CALL);
         }
         self.deadline.patience = patience;
-        if self.is_alone() {
+        if self.origin.is_alone() {
             self.deadline.patience.idle = patience.idle.min(self.most);
         }
         let unsent = || socket.unsent();
@@ -324,12 +324,6 @@ impl<'c> Watch<'c> {
             Some((until, Overdue::Idle)) if until > Instant::now() => Stage::Idle(until),
             _ => Stage::Over(End::Overdue(overdue)),
         })
-    }
-
-    /// Whether nobody but this connection, and hyper if it has come to that, has to do with it. A script that has answered may
-    /// still read the content of its request: what comes next is the rest of that, and no request.
-    fn is_alone(&self) -> bool {
-        Rc::strong_count(&self.origin.state) <= 2
     }
 }
 

@@ -146,7 +146,7 @@ impl<'c> Front<'c> {
                     return Next::Over(End::Finished);
                 }
             }
-            if !state.is_between_requests() || state.last_call.get().is_some() {
+            if !state.is_between_requests() || self.has_to_do_with_others() {
                 return Next::Hyper;
             }
             let mut bytes = [MaybeUninit::uninit(); MOST];
@@ -168,6 +168,13 @@ impl<'c> Front<'c> {
                 return Next::Hyper;
             }
         }
+    }
+
+    /// Whether an answer depends on more than its request: the server stops, or an earlier request may still
+    /// be read by its script.
+    fn has_to_do_with_others(&self) -> bool {
+        let state = &self.origin.state;
+        state.last_call.get().is_some() || state.unread_content.get() || !self.origin.is_alone()
     }
 
     /// Answers a request as it was answered before, if it was.

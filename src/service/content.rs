@@ -105,6 +105,11 @@ impl Body for Content {
             return Poll::Ready(None);
         };
         let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
+            // Behind trailers hyper says that this is the end only when it has the next head.
+            if self.state.is_taken() {
+                self.incoming = None;
+                return Poll::Ready(None);
+            }
             ready!(self.poll_patience(context));
             let failure = Failure::new(StatusCode::REQUEST_TIMEOUT, Cause::ContentTimeout);
             return Poll::Ready(Some(Err(failure)));

@@ -70,6 +70,15 @@ pub struct Origin {
     pub state: Rc<State>,
 }
 
+impl Origin {
+    /// Whether nobody but the connection, and hyper if it has come to that, has to do with it. A script that
+    /// has answered may still read the content of its request: what comes next is the rest of that, and no
+    /// request.
+    pub fn is_alone(&self) -> bool {
+        Rc::strong_count(&self.state) <= 2
+    }
+}
+
 /// Nobody gets an answer: the client has left. What it has asked for before is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the client left")]

@@ -111,11 +111,14 @@ impl State {
         }
     }
 
+    /// Whether hyper has passed on all that it got of the last request, and has asked for the next.
+    pub fn is_taken(&self) -> bool {
+        !self.is_with_hyper.get()
+    }
+
     /// Whether nothing of a request or an answer is on its way, or with hyper.
     pub fn is_between_requests(&self) -> bool {
-        self.progress.phase() == Phase::Idle
-            && !self.is_with_hyper.get()
-            && self.beyond.borrow().is_empty()
+        self.progress.phase() == Phase::Idle && self.is_taken() && self.beyond.borrow().is_empty()
     }
 
     /// Lets hyper have what was read of the next request.
@@ -347,6 +350,10 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.progress.flushed();
+        if self.framing.has_begun_head() {
+            // It came behind the request that is answered now.
+            self.state.progress.received();
+        }
         Poll::Ready(Ok(()))
     }
 

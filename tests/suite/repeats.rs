@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     net::Ipv4Addr,
+    path::Path,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -349,6 +350,17 @@ const EARLY: &str = "#!/bin/sh\n\
     wc -c > \"$DOCUMENT_ROOT/count.tmp\"\n\
     mv \"$DOCUMENT_ROOT/count.tmp\" \"$DOCUMENT_ROOT/count\"\n";
 
+/// What it has counted.
+fn counted(root: &Path) -> String {
+    let begun = Instant::now();
+    let count = root.join("count");
+    while !count.exists() {
+        assert!(begun.elapsed() < HANG);
+        thread::yield_now();
+    }
+    fs::read_to_string(count).unwrap().trim().to_owned()
+}
+
 #[test]
 fn requests_behind_content_that_a_script_reads_late_are_answered_in_their_order() {
     let site = site().file("other.txt", "the other\n");
@@ -375,11 +387,22 @@ fn requests_behind_content_that_a_script_reads_late_are_answered_in_their_order(
     for _ in 0..OFTEN {
         assert_eq!(client.response().text(), "the page\n");
     }
-    let begun = Instant::now();
-    while !root.join("count").exists() {
-        assert!(begun.elapsed() < HANG);
-        thread::yield_now();
-    }
-    let count = fs::read_to_string(root.join("count")).unwrap();
-    assert_eq!(count.trim(), (70 * 0x400).to_string());
+    assert_eq!(counted(&root), (70 * 0x400).to_string());
+}
+
+#[test]
+fn content_ends_behind_trailers_though_nothing_follows() {
+    let config = format!("server.workers = 1\n{SITE}[site.a.path.\"/cgi-bin/\"]\ncgi = true\n");
+    let server = site().script("cgi-bin/early", EARLY).configured(&config);
+    let root = server.site().root();
+    ask_often(&mut server.connect(), PAGE);
+    let mut client = server.connect();
+    client.send(
+        "POST /cgi-bin/early HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    assert_eq!(client.response().text(), "early");
+    client.send("3\r\nabc\r\n0\r\nTrailer: x\r\n\r\n");
+    fs::write(root.join("go"), "").unwrap();
+    assert_eq!(counted(&root), "3");
+    assert_eq!(ask(&mut client, PAGE).text(), "the page\n");
 }

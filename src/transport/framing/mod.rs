@@ -70,6 +70,11 @@ impl Framing {
         matches!(&self.section, Section::Head(head) if head.is_ahead())
     }
 
+    /// Whether a head has begun and not ended.
+    pub fn has_begun_head(&self) -> bool {
+        matches!(&self.section, Section::Head(head) if !head.is_ahead())
+    }
+
     /// How many of the bytes that came next belong to the section of the stream that has begun: a
     /// head, or the content of a request. Never 0 for bytes, and to be asked again for what is
     /// beyond.
