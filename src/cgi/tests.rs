@@ -9,8 +9,11 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     task::{Context, Poll},
     thread,
 };
@@ -116,31 +119,51 @@ fn play(listener: &OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) {
 
 /// Plays one script over a connection, and hands that back.
 fn play_over(control: OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) -> OwnedFd {
+    let mut running = asked_for(control);
+    reply(&running.control, &started(None));
+    let status = script(&mut running);
+    drop((running.stdin, running.stdout, running.stderr));
+    if let Some(status) = status {
+        reply(&running.control, &Reply::Exited(exit(status)));
+    }
+    running.control
+}
+
+/// Plays one script that is over before anything is told of it.
+fn play_short(control: OwnedFd, script: impl FnOnce(&mut Script) -> Option<i32>) -> OwnedFd {
+    let mut running = asked_for(control);
+    let end = script(&mut running).map(exit);
+    drop((running.stdin, running.stdout, running.stderr));
+    reply(&running.control, &started(end));
+    running.control
+}
+
+fn asked_for(control: OwnedFd) -> Script {
     let (message, fds) = receive(&control);
     let Ok(wire::Request::Launch(launch)) = wire::Request::decode(&message) else {
         panic!("the first message is Launch");
     };
-    reply(&control, &Reply::Started { pid: PID });
     let mut fds = fds.into_iter().map(File::from);
-    let mut running = Script {
+    Script {
         control,
         launch,
         stdin: fds.next(),
         stdout: fds.next(),
         stderr: fds.next(),
-    };
-    let status = script(&mut running);
-    drop((running.stdin, running.stdout, running.stderr));
-    if let Some(status) = status {
-        let exit = Exit {
-            end: End::Status(status),
-            cpu_us: 17,
-            max_rss_kib: 1000,
-            met: None,
-        };
-        reply(&running.control, &Reply::Exited(exit));
     }
-    running.control
+}
+
+fn started(exit: Option<Exit>) -> Reply {
+    Reply::Started { pid: PID, exit }
+}
+
+fn exit(status: i32) -> Exit {
+    Exit {
+        end: End::Status(status),
+        cpu_us: 17,
+        max_rss_kib: 1000,
+        met: None,
+    }
 }
 
 /// A request of the tests.
@@ -558,9 +581,52 @@ fn silence_is_504_and_the_script_is_killed() {
 }
 
 #[test]
-fn a_kill_after_the_header_breaks_the_content_off() {
+fn a_script_that_complains_without_end_meets_its_timeout() {
+    let much = vec![b'x'; 64 * 1024];
     let asked = Asked {
         timeout: Duration::from_millis(20),
+        ..Asked::default()
+    };
+    let (listener, address) = listen();
+    let launcher = || {
+        let mut script = asked_for(net::accept(&listener).unwrap());
+        script.stdout = None;
+        let mut stderr = script.stderr.take().unwrap();
+        let is_over = AtomicBool::new(false);
+        let complain = |mut stderr: File| {
+            while !is_over.load(Ordering::Relaxed) {
+                // The end that is read may be closed already.
+                let _ = stderr.write_all(&much);
+            }
+        };
+        let complain = &complain;
+        thread::scope(|scope| {
+            // There is always something to read.
+            rustix::pipe::fcntl_setpipe_size(&stderr, 16 * much.len()).unwrap();
+            for _ in 0..16 {
+                stderr.write_all(&much).unwrap();
+            }
+            for _ in 0..4 {
+                let stderr = stderr.try_clone().unwrap();
+                scope.spawn(move || complain(stderr));
+            }
+            reply(&script.control, &started(None));
+            assert!(script.is_killed());
+            is_over.store(true, Ordering::Relaxed);
+            reply(&script.control, &Reply::Exited(exit(1)));
+        });
+    };
+    thread::scope(|scope| {
+        scope.spawn(launcher);
+        let (outcome, _) = ask_at(address, asked, async |outcome| failure(outcome));
+        assert_eq!(outcome.status, StatusCode::GATEWAY_TIMEOUT);
+    });
+}
+
+#[test]
+fn a_kill_after_the_header_breaks_the_content_off() {
+    let asked = Asked {
+        timeout: Duration::from_secs(1),
         ..Asked::default()
     };
     let (text, _) = ask(
@@ -571,7 +637,7 @@ fn a_kill_after_the_header_breaks_the_content_off() {
         },
         text,
     );
-    assert!(text.unwrap_err().to_string().contains("no output for 20ms"));
+    assert!(text.unwrap_err().to_string().contains("no output for 1s"));
 }
 
 #[test]

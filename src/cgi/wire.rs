@@ -2,7 +2,7 @@
 //!
 //! A connection is one running script at a time. The network process sends [`Request::Launch`] with the
 //! script's ends of stdin, stdout and stderr as `SCM_RIGHTS`; the launcher answers
-//! [`Reply::Started`] or [`Reply::Refused`], and after `Started`, when everything is over,
+//! [`Reply::Started`] or [`Reply::Refused`], and after a `Started` without an end, when everything is over,
 //! [`Reply::Exited`]. [`Request::Kill`] and closing the connection end the script and all it
 //! started. On a connection of its own, [`Request::Reload`] asks the launcher to read its
 //! configuration again; it answers [`Reply::Reloaded`] or [`Reply::Refused`].
@@ -59,10 +59,12 @@ pub struct Launch {
 /// From the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// The program runs.
+    /// The program was started.
     Started {
         /// Its process id.
         pid: u32,
+        /// Present if it has ended already, and everything it started.
+        exit: Option<Exit>,
     },
     /// It was not started, or the configuration was not taken.
     Refused(Refusal),
@@ -273,17 +275,20 @@ mod tests {
             any::<String>().prop_map(Refusal::Configuration),
             any::<String>().prop_map(Refusal::Malformed),
         ];
-        prop_oneof![
-            any::<u32>().prop_map(|pid| Reply::Started { pid }),
-            refusal.prop_map(Reply::Refused),
+        let exit =
             (end, any::<u64>(), any::<u64>(), met).prop_map(|(end, cpu_us, max_rss_kib, met)| {
-                Reply::Exited(Exit {
+                Exit {
                     end,
                     cpu_us,
                     max_rss_kib,
                     met,
-                })
-            }),
+                }
+            });
+        prop_oneof![
+            (any::<u32>(), proptest::option::of(exit.clone()))
+                .prop_map(|(pid, exit)| Reply::Started { pid, exit }),
+            refusal.prop_map(Reply::Refused),
+            exit.prop_map(Reply::Exited),
             Just(Reply::Reloaded),
         ]
     }

@@ -111,6 +111,11 @@ impl Child {
         self.pid
     }
 
+    /// The process id for messages and records.
+    pub fn number(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Its control group, if it has one.
     pub fn group(&self) -> Option<&Group> {
         self.group.as_ref()

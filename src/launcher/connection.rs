@@ -1,11 +1,11 @@
 //! One connection of the network process: one script, from the request to its end.
 
-use std::{io, os::fd::OwnedFd, time::Instant};
+use std::{io, mem, os::fd::OwnedFd, time::Instant};
 
 use rustix::io::Errno;
 
 use crate::{
-    cgi::wire::{Launch, Refusal, Reply, Request},
+    cgi::wire::{Exit, Launch, Refusal, Reply, Request},
     launcher::child::Child,
     records::message_id,
     sys::seqpacket::Socket,
@@ -37,6 +37,8 @@ pub struct Connection {
     pub peer: Option<Socket>,
     /// The script, from its start until it is reaped.
     pub child: Option<Child>,
+    /// Whether the peer knows that the script was started.
+    is_told: bool,
     /// Whether a script is over, so that the peer may keep this for another one.
     pub has_served: bool,
 }
@@ -47,6 +49,7 @@ impl Connection {
         Self {
             peer: Some(peer),
             child: None,
+            is_told: false,
             has_served: false,
         }
     }
@@ -87,6 +90,29 @@ impl Connection {
             tracing::debug!("a reply was not taken: {error}");
             self.hang_up();
         }
+    }
+
+    /// Tells that the script was started, if that is news.
+    pub fn tell_start(&mut self) {
+        if let Some(child) = &self.child
+            && !self.is_told
+        {
+            let pid = child.number();
+            self.is_told = true;
+            self.reply(&Reply::Started { pid, exit: None });
+        }
+    }
+
+    /// Tells that the script of this process id is over, and all it started: a short one is told of once.
+    pub fn tell_end(&mut self, pid: u32, exit: Exit) {
+        self.has_served = true;
+        let reply = if mem::take(&mut self.is_told) {
+            Reply::Exited(exit)
+        } else {
+            let exit = Some(exit);
+            Reply::Started { pid, exit }
+        };
+        self.reply(&reply);
     }
 
     /// Answers that a script is not started, and says so.

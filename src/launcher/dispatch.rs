@@ -168,12 +168,15 @@ where
                 Event::Accept => self.accept(),
                 Event::Message(index) => {
                     self.hear(index);
-                    if self.role != role {
+                    // Many may want a script at once, and an end is not to wait for all of them; that
+                    // of the one just started is told with its start.
+                    self.reap_ended()?;
+                    let is_copy = self.role != role;
+                    self.connections[if is_copy { 0 } else { index }].tell_start();
+                    if is_copy {
                         // The other events are those of the original.
                         break;
                     }
-                    // Many may want a script at once, and an end is not to wait for all of them.
-                    self.reap_ended()?;
                 }
             }
         }
@@ -330,9 +333,10 @@ where
             let exit = connection.child.as_ref().and_then(Child::over);
             if let (Some(exit), Some(child)) = (exit, connection.child.take_if(|_| exit.is_some()))
             {
+                let pid = child.number();
+                // What was told of is gone.
                 self.left.extend(child.leave());
-                connection.has_served = true;
-                connection.reply(&Reply::Exited(exit));
+                connection.tell_end(pid, exit);
             }
         }
         self.left.retain(|group| !group.remove());
@@ -425,11 +429,7 @@ where
         };
         match started {
             None => {}
-            Some(Ok(child)) => {
-                let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
-                connection.child = Some(child);
-                connection.reply(&Reply::Started { pid });
-            }
+            Some(Ok(child)) => connection.child = Some(child),
             Some(Err(refusal)) => connection.refuse(launch, refusal),
         }
     }

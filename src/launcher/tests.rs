@@ -2,6 +2,7 @@
 //! the launcher.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
     os::{
@@ -324,6 +325,8 @@ struct Running {
     stdin: PipeWriter,
     stdout: BufReader<PipeReader>,
     stderr: PipeReader,
+    /// Present when its end came with its start.
+    exit: Cell<Option<Exit>>,
 }
 
 /// What a script came to.
@@ -346,12 +349,16 @@ impl Running {
             stdin: our_stdin,
             stdout: BufReader::new(our_stdout),
             stderr: our_stderr,
+            exit: Cell::new(None),
         }
     }
 
     fn started(&self) -> u32 {
         match receive(&self.socket) {
-            Reply::Started { pid } => pid,
+            Reply::Started { pid, exit } => {
+                self.exit.set(exit);
+                pid
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -363,10 +370,7 @@ impl Running {
     }
 
     fn exited(&self) -> Exit {
-        match receive(&self.socket) {
-            Reply::Exited(exit) => exit,
-            other => panic!("{other:?}"),
-        }
+        self.exit.take().unwrap_or_else(|| exit(&self.socket))
     }
 
     fn finish(mut self, stdin: &str) -> Outcome {
@@ -376,14 +380,19 @@ impl Running {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.stdout.read_to_string(&mut stdout).unwrap();
         self.stderr.read_to_string(&mut stderr).unwrap();
-        let Reply::Exited(exit) = receive(&self.socket) else {
-            panic!("no exit")
-        };
+        let exit = self.exit.take().unwrap_or_else(|| exit(&self.socket));
         Outcome {
             stdout,
             stderr,
             end: exit.end,
         }
+    }
+}
+
+fn exit(socket: &Socket) -> Exit {
+    match receive(socket) {
+        Reply::Exited(exit) => exit,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -23,7 +23,7 @@ use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
-use tokio::{io::Interest, sync::Notify, time::sleep_until};
+use tokio::{sync::Notify, time::sleep_until};
 
 use crate::{
     server::{
@@ -144,14 +144,7 @@ impl Idle {
             }
             Ok(events)
         };
-        loop {
-            ready!(self.epoll.poll_read_ready(context))?;
-            match self.epoll.try_io(Interest::READABLE, returned) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        self.epoll.poll_read(context, returned)
     }
 
     /// Takes a connection out.

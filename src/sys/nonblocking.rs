@@ -1,9 +1,9 @@
 //! A descriptor that the runtime comes to know when something has to be waited for.
 //!
 //! What a client sends at once is mostly there when its connection is accepted, and an answer mostly
-//! fits into the socket's buffer. So each operation is tried, and only one that would wait has the
-//! descriptor registered: a connection for one request then needs neither a place in the runtime's
-//! `epoll` nor a turn of it.
+//! fits into the socket's buffer; what a short script has written is there when it is over. So each
+//! operation is tried, and only one that would wait has the descriptor registered: a connection for one
+//! request then needs neither a place in the runtime's `epoll` nor a turn of it.
 //!
 //! Such a connection takes five system calls: accept4, read, the look at the files' queue, writev, close.
 //! Registered from its beginning it takes two more, and a turn of the `epoll`.
@@ -12,12 +12,12 @@ use std::{
     cell::{Cell, OnceCell},
     io::{self, ErrorKind},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A socket in non-blocking mode, for one thread and its runtime.
+/// A socket or pipe in non-blocking mode, for one thread and its runtime.
 #[derive(Debug)]
 pub struct Nonblocking {
     /// Dropped before the descriptor is.
@@ -83,6 +83,22 @@ impl Nonblocking {
             waits.set(true);
         }
         outcome
+    }
+
+    /// Runs a read until it need not wait any longer.
+    pub fn poll_read<R>(
+        &self,
+        context: &mut Context<'_>,
+        mut read: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            ready!(self.poll_read_ready(context))?;
+            match self.try_io(Interest::READABLE, &mut read) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
     }
 
     /// A read has returned less than there was room for: another one would wait, so the next poll

@@ -44,19 +44,11 @@ impl Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let start = buffer.filled().len();
-        loop {
-            ready!(self.poll_read_ready(context))?;
-            let receive = || receive(self.as_fd(), buffer);
-            match self.try_io(Interest::READABLE, receive) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(()) if buffer.remaining() > 0 && buffer.filled().len() > start => {
-                    self.0.is_emptied();
-                    return Poll::Ready(Ok(()));
-                }
-                outcome => return Poll::Ready(outcome),
-            }
+        ready!(self.0.poll_read(context, || receive(self.as_fd(), buffer)))?;
+        if buffer.remaining() > 0 && buffer.filled().len() > start {
+            self.0.is_emptied();
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Runs a non-blocking write until the socket takes some of it.

@@ -94,7 +94,7 @@ fn a_configuration_that_changes_while_the_launcher_is_dead_is_taken() {
         .config(&(mapped("cgi-bin") + "[site.a.path.\"/more/\"]\ncgi = true\n"));
     server.signal(Signal::HUP);
     server.logged(&["started again"]);
-    server.logged(&["configuration reloaded"]);
+    server.logged(&["path.\"/more/\" added"]);
     assert_eq!(server.get("/cgi-bin/a").text(), "a\n");
     assert_eq!(server.get("/more/b").text(), "b\n");
 }

@@ -385,7 +385,7 @@ fn a_silent_script_is_504_and_killed() {
         .script("cgi-bin/script", "#!/bin/sh\necho $$ >&2\nsleep 1000\n")
         .configured(
             "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
-             [site.a.path.\"/cgi-bin/\"]\ncgi = true\ntimeout = \"300ms\"\n",
+             [site.a.path.\"/cgi-bin/\"]\ncgi = true\ntimeout = \"3s\"\n",
         );
     let response = server.get("/cgi-bin/script");
     assert_eq!(response.status(), 504);
@@ -404,7 +404,7 @@ fn a_script_that_falls_silent_ends_the_connection_without_the_last_chunk() {
         )
         .configured(
             "[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
-             [site.a.path.\"/cgi-bin/\"]\ncgi = true\ntimeout = \"300ms\"\n",
+             [site.a.path.\"/cgi-bin/\"]\ncgi = true\ntimeout = \"3s\"\n",
         );
     let answer = server.raw("GET /cgi-bin/script HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(answer.contains("begun"), "{answer}");

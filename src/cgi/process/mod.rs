@@ -10,6 +10,7 @@
 mod launcher;
 mod output;
 mod patience;
+mod pipe;
 mod streams;
 mod supervision;
 
@@ -24,13 +25,13 @@ use std::{
 
 use bytes::Bytes;
 use rustix::io::ioctl_fionbio;
-use tokio::{net::unix::pipe, sync::oneshot, task};
+use tokio::{net::unix, sync::oneshot, task};
 
 use crate::{
     cgi::{
         diagnosis,
         queue::Permit,
-        wire::{End, Launch, Met, Reply, Request},
+        wire::{End, Exit, Launch, Met, Reply, Request},
     },
     records::{Pending, ScriptUse},
     semantics::failure::Failure,
@@ -39,6 +40,7 @@ use crate::{
 
 use launcher::{Launcher, unexpected, unreachable_launcher};
 use patience::Patience;
+use pipe::Receiver;
 use streams::Lines;
 use supervision::Supervision;
 
@@ -91,7 +93,11 @@ where
     };
     let (ours, theirs) =
         pipes(stdin).map_err(|error| Failure::system("opening a script's streams", &error))?;
-    let (launcher, pid) = launch(address, start.launch, start.file, theirs).await?;
+    let Launched {
+        launcher,
+        pid,
+        exit,
+    } = launch(address, start.launch, start.file, theirs).await?;
     start.pending.note(|outcome| {
         outcome.script = Some(ScriptUse {
             file: start.file.to_owned(),
@@ -112,6 +118,7 @@ where
         pending: start.pending.clone(),
         patience: Rc::clone(&patience),
         permit: start.permit,
+        exit,
         end: Some(to_output),
         fate: from_output,
         is_killed: false,
@@ -121,14 +128,22 @@ where
     Ok(Output::new(ours.stdout, patience, from_script, to_script))
 }
 
-/// Has the launcher start the script, and answers with its process id. Its ends are handed over: ours see
-/// an end of file only when no others are open.
+/// A script that was started.
+struct Launched {
+    launcher: Launcher,
+    pid: u32,
+    /// Present if it is over already.
+    exit: Option<Exit>,
+}
+
+/// Has the launcher start the script. Its ends are handed over: ours see an end of file only when no others
+/// are open.
 async fn launch(
     address: &Address,
     launch: Launch,
     file: &Path,
     theirs: Theirs,
-) -> Result<(Launcher, u32), Failure> {
+) -> Result<Launched, Failure> {
     let request = Request::Launch(launch).encode();
     let request = request.map_err(|error| diagnosis::too_large(file, error))?;
     let ends = [
@@ -139,7 +154,11 @@ async fn launch(
     let asked = tokio::time::timeout(START, Launcher::ask(address, &request, &ends)).await;
     let answered = asked.unwrap_or_else(|elapsed| Err(elapsed.into()));
     match answered.map_err(|error| unreachable_launcher(&error))? {
-        (launcher, Reply::Started { pid }) => Ok((launcher, pid)),
+        (launcher, Reply::Started { pid, exit }) => Ok(Launched {
+            launcher,
+            pid,
+            exit,
+        }),
         (_, Reply::Refused(refusal)) => Err(diagnosis::refused(file, &refusal)),
         (_, other) => Err(unreachable_launcher(&unexpected(&other))),
     }
@@ -158,9 +177,9 @@ enum Stdin {
 /// Our ends: they never block.
 struct Ours {
     /// Present where content is fed to the script.
-    stdin: Option<pipe::Sender>,
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
+    stdin: Option<unix::pipe::Sender>,
+    stdout: Receiver,
+    stderr: Receiver,
 }
 
 /// The script's ends: they block, as programs expect it.
@@ -179,12 +198,12 @@ fn pipes(stdin: Stdin) -> io::Result<(Ours, Theirs)> {
         Stdin::Content => {
             let (stdin, ours) = io::pipe()?;
             ioctl_fionbio(&ours, true)?;
-            let ours = pipe::Sender::from_owned_fd_unchecked(ours.into())?;
+            let ours = unix::pipe::Sender::from_owned_fd_unchecked(ours.into())?;
             (stdin.into(), Some(ours))
         }
     };
-    let (our_stdout, stdout) = output()?;
-    let (our_stderr, stderr) = output()?;
+    let (our_stdout, stdout) = Receiver::pipe()?;
+    let (our_stderr, stderr) = Receiver::pipe()?;
     let ours = Ours {
         stdin: our_stdin,
         stdout: our_stdout,
@@ -196,14 +215,4 @@ fn pipes(stdin: Stdin) -> io::Result<(Ours, Theirs)> {
         stderr,
     };
     Ok((ours, theirs))
-}
-
-/// A pipe to read from. That it is one need not be asked.
-fn output() -> io::Result<(pipe::Receiver, PipeWriter)> {
-    let (ours, theirs) = io::pipe()?;
-    ioctl_fionbio(&ours, true)?;
-    Ok((
-        pipe::Receiver::from_owned_fd_unchecked(ours.into())?,
-        theirs,
-    ))
 }

@@ -5,7 +5,7 @@
 
 use std::{
     future, io,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,8 +13,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::AsyncReadExt,
-    net::unix::pipe,
     sync::oneshot::{self, error::TryRecvError},
     time::{Sleep, sleep},
 };
@@ -22,16 +20,18 @@ use tokio::{
 use crate::{
     cgi::{
         process::{
-            LastWords, launcher::abandoned, patience::Patience, streams::read_now,
-            supervision::Fate,
+            LastWords, launcher::abandoned, patience::Patience, pipe::Receiver, supervision::Fate,
         },
         wire::End,
     },
     semantics::failure::Failure,
 };
 
-/// How much is read at once; a pipe holds as much.
+/// How much is read at once of an output that is large; a pipe holds as much.
 const READ: usize = 64 * 1024;
+
+/// How much of one that is not known to be.
+const FIRST: usize = 16 * 1024;
 
 /// With less room than this a new buffer is taken, or the old one again if all that was read into
 /// it is sent.
@@ -44,8 +44,10 @@ const EXIT: Duration = Duration::from_millis(500);
 /// A script's stdout.
 #[derive(Debug)]
 pub struct Output {
-    stdout: pipe::Receiver,
+    stdout: Receiver,
     buffer: BytesMut,
+    /// How much room the next buffer gets.
+    next: usize,
     patience: Rc<Patience>,
     end: oneshot::Receiver<Result<LastWords, Failure>>,
     /// Absent when it was told.
@@ -59,7 +61,7 @@ pub struct Output {
 impl Output {
     /// The output of a script that is attended to.
     pub fn new(
-        stdout: pipe::Receiver,
+        stdout: Receiver,
         patience: Rc<Patience>,
         end: oneshot::Receiver<Result<LastWords, Failure>>,
         fate: oneshot::Sender<Fate>,
@@ -67,6 +69,7 @@ impl Output {
         Self {
             stdout,
             buffer: BytesMut::new(),
+            next: FIRST,
             patience,
             end,
             fate: Some(fate),
@@ -100,7 +103,7 @@ impl Output {
             self.over = Some(end.unwrap_or_else(|_| Err(abandoned()))?);
         }
         // A process that the script has left behind may hold the pipe open for ever.
-        let rest = read_now(&self.stdout).map(Bytes::from);
+        let rest = self.stdout.read_now().map(Bytes::from);
         if rest.is_none() {
             self.tell(Fate::Ended);
         }
@@ -137,9 +140,10 @@ impl Output {
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() < ROOM {
-            self.buffer.reserve(READ);
+            self.buffer.reserve(self.next);
+            self.next = READ;
         }
-        pin!(self.stdout.read_buf(&mut self.buffer)).poll(context)
+        self.stdout.poll_read(context, &mut self.buffer)
     }
 
     /// The script has closed its stdout, or was killed: then the supervision has told it before.

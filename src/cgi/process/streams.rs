@@ -3,18 +3,20 @@
 use std::{convert::Infallible, future, pin::Pin};
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::unix::pipe,
-};
+use tokio::{io::AsyncWriteExt, net::unix::pipe};
 
-use crate::{cgi::process::patience::Patience, records::Pending, semantics::failure::Failure};
+use crate::{
+    cgi::process::{patience::Patience, pipe::Receiver},
+    records::Pending,
+    semantics::failure::Failure,
+};
 
 /// A longer line of stderr is written down in pieces.
 const LINE: usize = 4 * 1024;
 
-/// What a pipe holds at most, as Linux makes it.
-const PIPE: usize = 64 * 1024;
+/// How much is read of stderr when the script is over, in bytes: all that a pipe can hold. A process that
+/// the script has left behind may go on writing.
+const LEFT: usize = 1 << 20;
 
 /// How much output that nobody wants is read, in bytes: a script that answers HEAD as it does GET
 /// may come to its end, one that has none does not keep the server busy.
@@ -67,31 +69,22 @@ where
 }
 
 /// Reads output that nobody wants, to its end. Fails when there is more of it than [`UNWANTED`].
-pub async fn discard(mut stdout: pipe::Receiver, patience: &Patience) -> Result<(), TooMuch> {
-    let mut scratch = vec![0; 8 * 1024];
+pub async fn discard(stdout: Receiver, patience: &Patience) -> Result<(), TooMuch> {
+    let mut scratch = Vec::with_capacity(8 * 1024);
     let mut left = UNWANTED;
     patience.awaits_output(true);
     while let Ok(count @ 1..) = stdout.read(&mut scratch).await {
         patience.progress();
         left = left.checked_sub(count).ok_or(TooMuch)?;
+        scratch.clear();
     }
     Ok(())
-}
-
-/// Reads what is in a pipe now, without asking the runtime whether there is anything: it may not
-/// have heard of it yet. Absent: nothing is there, or nothing ever will be.
-pub fn read_now(pipe: &pipe::Receiver) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(PIPE);
-    match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut bytes)) {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(bytes),
-    }
 }
 
 /// The script's stderr, cut into lines for the record.
 #[derive(Debug)]
 pub struct Lines {
-    stderr: pipe::Receiver,
+    stderr: Receiver,
     /// A line that has not yet come to its end.
     line: Vec<u8>,
     /// Whether nobody has the other end any longer.
@@ -100,7 +93,7 @@ pub struct Lines {
 
 impl Lines {
     /// The lines of this pipe.
-    pub fn new(stderr: pipe::Receiver) -> Self {
+    pub fn new(stderr: Receiver) -> Self {
         Self {
             stderr,
             line: Vec::new(),
@@ -111,7 +104,7 @@ impl Lines {
     /// Writes the lines down as they come; goes on for ever. Dropping the future loses nothing.
     pub async fn follow(&mut self, pending: &Pending) -> Infallible {
         let mut bytes = Vec::with_capacity(LINE);
-        while let Ok(1..) = self.stderr.read_buf(&mut bytes).await {
+        while let Ok(1..) = self.stderr.read(&mut bytes).await {
             self.take(&bytes, pending);
             bytes.clear();
         }
@@ -121,12 +114,11 @@ impl Lines {
 
     /// Writes down what is left in the pipe when the script is over.
     pub fn finish(mut self, pending: &Pending) {
-        // Bounded, for a process that the script has left behind may go on writing.
-        let reads = if self.has_ended { 0 } else { 16 };
-        for _ in 0..reads {
-            let Some(bytes) = read_now(&self.stderr) else {
-                break;
-            };
+        let mut left = if self.has_ended { 0 } else { LEFT };
+        while left > 0
+            && let Some(bytes) = self.stderr.read_now()
+        {
+            left = left.saturating_sub(bytes.len());
             self.take(&bytes, pending);
         }
         if !self.line.is_empty() {

@@ -12,6 +12,7 @@ use crate::{
             LastWords,
             launcher::{Launcher, lost_launcher},
             patience::{Limit, Patience},
+            pipe::Receiver,
             streams::{Lines, TooMuch, discard, feed},
         },
         queue::Permit,
@@ -31,7 +32,7 @@ pub enum Fate {
     /// It was read to its end.
     Ended,
     /// Nobody wants the rest, but the script may write it.
-    Unwanted(pipe::Receiver),
+    Unwanted(Receiver),
 }
 
 /// What attends to a script.
@@ -48,6 +49,8 @@ pub struct Supervision {
     pub patience: Rc<Patience>,
     /// The place in the queue.
     pub permit: Permit,
+    /// Present if the script is over already.
+    pub exit: Option<Exit>,
     /// Tells the output that the script is over, or why it is killed.
     pub end: Option<oneshot::Sender<Result<LastWords, Failure>>>,
     /// Tells what became of the output; closed: the client has left.
@@ -75,6 +78,8 @@ impl Supervision {
     {
         let pending = self.pending.clone();
         let exit = tokio::select! {
+            // Nothing is waited for where it is over already.
+            biased;
             exit = self.until_over(content, stdin) => exit,
             never = stderr.follow(&pending) => match never {},
         };
@@ -115,6 +120,9 @@ impl Supervision {
     where
         C: http_body::Body<Data = Bytes, Error = Failure> + Unpin,
     {
+        if let Some(exit) = self.exit {
+            return Ok(exit);
+        }
         let kill = tokio::select! {
             biased;
             exit = self.launcher.exited() => return exit,

@@ -30,6 +30,12 @@ fn until_readable(socket: &OwnedFd) {
     assert_eq!(poll(&mut fds, Some(&PATIENCE)).unwrap(), 1);
 }
 
+/// Waits until nobody has the other end of a pipe.
+fn until_closed(writer: &File) {
+    let mut fds = [PollFd::new(writer, PollFlags::empty())];
+    assert_eq!(poll(&mut fds, Some(&PATIENCE)).unwrap(), 1);
+}
+
 /// Asks `launcher` for two scripts, one after the other.
 fn ask_twice<T>(
     launcher: impl FnOnce(&OwnedFd) + Send,
@@ -94,17 +100,40 @@ fn a_request_that_was_received_is_never_sent_again() {
 }
 
 #[test]
+fn the_end_of_a_short_script_comes_with_its_start() {
+    let launcher = |listener: &OwnedFd| {
+        let control = play_short(net::accept(listener).unwrap(), says("first"));
+        play_short(control, |script| {
+            script.complain("a line\n");
+            says("second")(script)
+        });
+    };
+    let (outcome, written) = ask_twice(launcher, text);
+    assert_eq!(outcome.unwrap(), "second");
+    assert_eq!(written.lines, ["a line"]);
+    assert_eq!(written.script().pid, PID);
+    assert_eq!(written.script().end.as_deref(), Some("exit status 0"));
+    assert_eq!(written.script().cpu_us, 17);
+    assert_eq!(written.script().killed, None);
+}
+
+#[test]
+fn a_short_script_that_says_nothing_is_502_with_its_end() {
+    let launcher = |listener: &OwnedFd| {
+        play(listener, says("first"));
+        play_short(net::accept(listener).unwrap(), |_| Some(3));
+    };
+    let (failed, _) = ask_twice(launcher, async |outcome| failure(outcome));
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+    assert!(failed.to_string().contains("exit status 3"), "{failed}");
+}
+
+#[test]
 fn a_late_message_about_one_script_is_no_answer_about_the_next() {
     let launcher = |listener: &OwnedFd| {
-        let late = Exit {
-            end: End::Status(7),
-            cpu_us: 0,
-            max_rss_kib: 0,
-            met: None,
-        };
         let control = play_over(net::accept(listener).unwrap(), says("first"));
         until_readable(&control);
-        reply(&control, &Reply::Exited(late));
+        reply(&control, &Reply::Exited(exit(7)));
         // The connection is closed, and with it ends what may have been started.
         while !receive(&control).0.is_empty() {}
     };
@@ -129,7 +158,8 @@ fn nothing_that_one_script_has_left_reaches_the_next_one() {
             assert!(!flags.intersects(OFlags::NONBLOCK | OFlags::APPEND));
             let [_, stdout, stderr] = left.as_mut().unwrap();
             for stream in [stdout, stderr] {
-                // Nobody has the other end any longer.
+                // Nobody has the other end any longer, also no program that another test starts.
+                until_closed(stream);
                 assert!(stream.write_all(b"late\n").is_err());
             }
             script.complain("in time\n");

@@ -47,6 +47,16 @@ fn end(commands: &str) -> How {
     shell(commands, &[PATH.to_owned()], Path::new("/")).1
 }
 
+/// Makes an executable file. Not by this process: a child of another test would have it open for
+/// writing, and it could not be executed.
+fn executable(path: &Path, content: &str) {
+    let written = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$0\" && chmod +x \"$0\""])
+        .args([path.as_os_str(), content.as_ref()])
+        .status();
+    assert!(written.unwrap().success());
+}
+
 fn open(path: &Path) -> OwnedFd {
     File::open(path).unwrap().into()
 }
@@ -140,15 +150,7 @@ fn the_hard_limit_of_open_files_is_kept() {
 fn streams_may_have_the_numbers_of_others() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("wait");
-    // Not written by this process: a child of another test would have it open for writing.
-    let written = std::process::Command::new("/bin/sh")
-        .args([
-            "-c",
-            "printf '#!/bin/sh\nexec sleep 1000\n' > $0; chmod +x $0",
-        ])
-        .arg(&script)
-        .status();
-    assert!(written.unwrap().success());
+    executable(&script, "#!/bin/sh\nexec sleep 1000\n");
     let path = CString::new(script.to_str().unwrap()).unwrap();
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let root = open(Path::new("/"));
@@ -185,9 +187,7 @@ fn a_program_that_cannot_run_leaves_no_child() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open(directory.path());
     let file = directory.path().join("data");
-    std::fs::write(&file, "neither a script nor a program").unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&file, executable).unwrap();
+    executable(&file, "neither a script nor a program");
     let data = CString::new(file.to_str().unwrap()).unwrap();
     let null = open(Path::new("/dev/null"));
     for (path, directory, step, errno) in [
