@@ -24,7 +24,7 @@ def idle(bench):
     servers = bench.fit(setup)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(CONNECTIONS, (most - OTHERS) // max(len(servers), 1))
-    wait = 4 * bench.seconds
+    wait = 8 * bench.seconds
     rows = {
         server.name: {"after the start MiB": after_start(bench, setup, server)} for server in servers
     }

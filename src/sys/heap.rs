@@ -1,12 +1,17 @@
 //! What the allocator keeps for later.
 
 use std::{
+    hint,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Looking through the memory of all threads takes their locks, so it is not done all the time.
 const SELDOM: Duration = Duration::from_secs(5);
+
+/// To free as much makes the C library look at the end of a thread's memory, too, in bytes. Less than what it
+/// takes from the kernel for itself.
+const LARGE: usize = 96 * 1024;
 
 /// When it was done last.
 static LAST: Mutex<Option<Instant>> = Mutex::new(None);
@@ -20,18 +25,22 @@ pub fn trim() {
     unsafe {
         libc::malloc_trim(0);
     }
+    trim_end();
 }
 
-/// Gives back what was left behind by that time, unless somebody has done so since. Where it was done just
-/// before, it answers when to ask again.
+/// Gives the free end of this thread's memory back, which the other leaves: that is about what lies between.
+fn trim_end() {
+    drop(hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+}
+
+/// Gives back what this thread has left behind by that time, if nobody has done so since. Where it was done
+/// just before, it answers when to ask again.
 pub fn trim_what_was_left(by: Instant) -> Option<Instant> {
     let last = *LAST.lock().unwrap_or_else(PoisonError::into_inner);
     match last {
-        Some(last) if last >= by => None,
-        Some(last) if last + SELDOM > Instant::now() => Some(last + SELDOM),
-        _ => {
-            trim();
-            None
-        }
+        Some(last) if last >= by => trim_end(),
+        Some(last) if last + SELDOM > Instant::now() => return Some(last + SELDOM),
+        _ => trim(),
     }
+    None
 }
