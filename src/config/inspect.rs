@@ -15,7 +15,7 @@ use std::{
 use rustix::fs::Access;
 
 use crate::{
-    config::{findings::Mistake, read::reason},
+    config::{findings::Mistake, looks::Looks, read::reason},
     fs::policy::{hidden_component, is_hidden},
 };
 
@@ -80,9 +80,12 @@ pub(super) enum Finding {
 pub(super) fn scripts<'d>(
     directory: &'d Path,
     followed: impl Iterator<Item = &'d Path>,
+    looks: &'d Looks,
 ) -> Option<Vec<Finding>> {
+    let followed = followed.filter(|place| !looks.is_silent(place));
     let places = std::iter::once(directory).chain(followed);
     let mut look = Look {
+        looks,
         places: places.collect(),
         left: MOST_FILES,
         findings: Vec::new(),
@@ -93,6 +96,7 @@ pub(super) fn scripts<'d>(
 
 /// A look at the scripts of a path key.
 struct Look<'d> {
+    looks: &'d Looks,
     /// Where links may lead.
     places: Vec<&'d Path>,
     /// How many files may still be looked at.
@@ -151,7 +155,7 @@ impl Look<'_> {
                 continue;
             }
             let path = entry.path();
-            let Ok(metadata) = fs::metadata(&path) else {
+            let Some(Ok(metadata)) = self.looks.at(&path, || fs::metadata(&path)) else {
                 continue;
             };
             let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
@@ -307,7 +311,7 @@ mod tests {
             Finding::Unsafe(mistake) => format!("unsafe: {}", mistake.message),
             Finding::Broken(mistake) => format!("broken: {}", mistake.message),
         };
-        let findings = scripts(directory, std::iter::empty()).unwrap();
+        let findings = scripts(directory, std::iter::empty(), &Looks::new()).unwrap();
         findings.into_iter().map(message).collect()
     }
 

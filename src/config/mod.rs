@@ -24,6 +24,7 @@ mod include;
 mod inherit;
 mod inspect;
 mod later;
+mod looks;
 mod notation;
 mod raw;
 mod read;

@@ -70,6 +70,34 @@ class Hung(unittest.TestCase):
             self.assertEqual(statuses, [503] * REQUESTS)
             # The end of the server waits for none of them either.
 
+    def test_a_site_on_it_keeps_no_other_from_being_served_or_reloaded(self):
+        site = '[site.{0}]\nhosts = ["{0}"]\nroot = "{1}"\n'
+        hung = site.format("hung", self.root / "mount/www") + 'path."/cgi-bin/".cgi = true\n'
+        with Server(self.root, site.format("good", self.root) + hung) as server:
+            silent = f"{self.root}/mount does not answer"
+            server.logged("warning", silent)
+            url = f"http://127.0.0.1:{server.port}/file"
+
+            def ask(host):
+                request = urllib.request.Request(url, headers={"Host": host})
+                return urllib.request.urlopen(request, timeout=HANG)
+
+            with ask("good") as response:
+                self.assertEqual(response.read(), b"text")
+            with self.assertRaises(urllib.error.HTTPError) as failed:
+                ask("hung")
+            self.assertEqual(failed.exception.code, 503)
+            failed.exception.close()
+            config = self.root / ".pywebd.toml"
+            config.write_text(config.read_text() + site.format("more", self.root))
+            server.logged("configuration reloaded")
+            with ask("more") as response:
+                self.assertEqual(response.read(), b"text")
+            # However often the configuration is read, only one thread waits.
+            tasks = Path(f"/proc/{server.process.pid}/task").glob("*/comm")
+            names = [task.read_text() for task in tasks]
+            self.assertEqual(names.count("mount\n"), 1, names)
+
 
 if __name__ == "__main__":
     if os.geteuid() == 0 and "OWN_MOUNTS" not in os.environ:

@@ -16,16 +16,22 @@ use crate::{
 /// So many mistakes of one file are told.
 const SHOWN: usize = 10;
 
-/// Reads an `auth` table and its file.
+/// Reads an `auth` table and its file; `within` is the path of the table it is in.
 pub(super) fn read(
     written: &Spanned<raw::Auth>,
+    within: &[&str],
     resolver: &mut Resolver<'_>,
 ) -> Option<Spanned<Auth>> {
     let raw::Auth { basic, realm, weak } = written.get_ref();
     let Some(basic) = basic else {
-        let mistake = Mistake::new("`auth` says nothing of who may pass");
-        let help = "write { basic = \"users.htpasswd\", realm = \"Members\" }";
-        resolver.findings.error(&written.span(), mistake.help(help));
+        if !resolver
+            .findings
+            .is_incomplete(&[within, &["auth"]].concat())
+        {
+            let mistake = Mistake::new("`auth` says nothing of who may pass");
+            let help = "write { basic = \"users.htpasswd\", realm = \"Members\" }";
+            resolver.findings.error(&written.span(), mistake.help(help));
+        }
         return None;
     };
     let is_weak = weak.as_ref().is_some_and(|weak| *weak.get_ref());

@@ -23,6 +23,7 @@ use crate::{
     config::{
         Reader, Seen, Values,
         findings::{Findings, Mistake},
+        looks::Looks,
         notation::{quoted, quoted_all},
         raw::{self, Quantity, Raw, Texts, Written},
         running::Running,
@@ -51,10 +52,12 @@ pub(super) fn compile(
     findings: &mut Findings,
     reader: Reader,
 ) -> Compiled {
+    let looks = Looks::new();
     let mut resolver = Resolver {
         sources,
         findings,
         reader,
+        looks: &looks,
         values: Values::default(),
         seen: Vec::new(),
     };
@@ -78,6 +81,7 @@ pub(super) fn compile(
         report_no_site(resolver.findings);
     }
     report_shared_hosts(&hosts, &sites, &mut resolver);
+    report_silent(&looks, resolver.findings);
     let hosts = hosts
         .into_iter()
         .map(|(host, listen, site)| (host.into_inner(), listen, site));
@@ -221,6 +225,18 @@ fn scripts(raw: &raw::Cgi, resolver: &mut Resolver<'_>) -> Scripts {
             running: count("cgi.max-running", &raw.max_running, (64, 1..=100_000)),
             queued: count("cgi.max-queued", &raw.max_queued, (256, 0..=100_000)),
         },
+    }
+}
+
+/// What does not answer now may when it is asked for, so it keeps nothing else from being served.
+fn report_silent(looks: &Looks, findings: &mut Findings) {
+    for mount in looks.silent() {
+        let mount = mount.display();
+        let message =
+            format!("the filesystem at {mount} does not answer: nothing there was looked at");
+        let help =
+            "requests for it are answered 503 until it does; `findmnt` tells what it waits for";
+        findings.warning(&NOWHERE, Mistake::new(message).help(help));
     }
 }
 

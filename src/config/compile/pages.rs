@@ -4,12 +4,13 @@ use serde_spanned::Spanned;
 
 use crate::{
     config::{
-        compile::rule::Verb,
+        compile::{resolver::Resolver, rule::Verb},
         findings::{Findings, Mistake},
         inherit::{Effective, Rule},
+        looks::Looks,
     },
     files::{self, LocateError, Look},
-    fs::Wait,
+    fs::{Root, Wait},
     semantics::target::Path,
     site::{Action, Key, Routes},
 };
@@ -19,7 +20,7 @@ pub(super) fn check(
     routes: &Routes,
     (rules, base): (&[Rule<Verb>], &Effective),
     site: &files::Options,
-    findings: &mut Findings,
+    resolver: &mut Resolver<'_>,
 ) {
     let of_rules = rules
         .iter()
@@ -33,6 +34,10 @@ pub(super) fn check(
         .chain(fallbacks.into_iter().map(|path| ("fallback", path)))
     {
         let options = routes.files_for_page(path.get_ref(), site);
+        let root = options.map(|options| &options.place.root);
+        if root.is_some_and(|root| is_silent(root, resolver.looks)) {
+            continue;
+        }
         let found = options.map(|options| files::file_at(options, path.get_ref(), look));
         let reason = match found {
             Some(Ok(Some(_))) => continue,
@@ -44,8 +49,15 @@ pub(super) fn check(
         };
         let name = path.get_ref().to_uri();
         let message = format!("the {what} {name} cannot be shown: {reason}");
-        findings.warning(&path.span(), Mistake::new(message));
+        let mistake = Mistake::new(message);
+        resolver.findings.warning(&path.span(), mistake);
     }
+}
+
+/// Whether a file of a root may be somewhere that does not answer.
+fn is_silent(root: &Root, looks: &Looks) -> bool {
+    let mut places = std::iter::once(&**root.path()).chain(root.followed());
+    places.any(|place| looks.is_silent(place))
 }
 
 /// Endings of files that are hardly ever meant to be read.

@@ -7,6 +7,7 @@ use serde_spanned::Spanned;
 use crate::config::{
     Reader, Seen, Values,
     findings::{Findings, Mistake},
+    looks::Looks,
     notation::quoted_key,
     raw::Texts,
     sources::{NOWHERE, Sources, Span},
@@ -21,6 +22,8 @@ pub(in crate::config) struct Resolver<'a> {
     pub findings: &'a mut Findings,
     /// Whom this is for.
     pub reader: Reader,
+    /// How to look at what is named.
+    pub looks: &'a Looks,
     /// Every value that holds.
     pub values: Values,
     /// What was read beside the configuration itself, or is missing.

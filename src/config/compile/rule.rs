@@ -68,7 +68,7 @@ pub(super) fn rules(
         if let Some(key) = resolver.findings.accept(&text.span(), key) {
             let rule = Rule {
                 verb: verb(&key, written.get_ref(), root, resolver),
-                options: options(written.get_ref(), resolver),
+                options: options(written.get_ref(), &table, resolver),
                 key,
                 text: text.get_ref().as_str().into(),
                 span: text.span(),
@@ -88,8 +88,8 @@ pub(super) fn rules(
     }
     rules.add_site(span);
     if resolver.reader == Reader::Server {
-        scripts::report_exposed(site, &rules.list, root, resolver.findings);
-        scripts::report_sources(&rules.list, root, resolver.findings);
+        scripts::report_exposed(site, &rules.list, root, resolver);
+        scripts::report_sources(&rules.list, root, resolver);
     }
     if work(&rules.list) > MOST_WORK {
         let message = format!("site `{}` has too many path keys", site.name);
@@ -277,7 +277,7 @@ fn report_false(name: &str, span: &Span, findings: &mut Findings) {
 }
 
 /// The options of a path key, each checked once, however many routes they reach.
-fn options(raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Options {
+fn options(raw: &raw::PathKey, table: &[&str], resolver: &mut Resolver<'_>) -> Options {
     let allow = raw.allow.as_ref().and_then(|written| {
         let (networks, text) = networks(written, resolver)?;
         Some(Spanned::new(written.span(), Allow { networks, text }))
@@ -287,6 +287,6 @@ fn options(raw: &raw::PathKey, resolver: &mut Resolver<'_>) -> Options {
         index: index(raw.index.as_ref(), resolver),
         listing: raw.listing.clone(),
         running: running::read(raw, resolver),
-        serving: serving::read(raw.serving(), resolver),
+        serving: serving::read(raw.serving(), table, resolver),
     }
 }

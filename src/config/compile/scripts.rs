@@ -13,7 +13,7 @@ use crate::{
             rule::{Location, Verb},
             site::Scope,
         },
-        findings::{Findings, Mistake},
+        findings::Mistake,
         inherit::Rule,
         inspect,
         sources::{NOWHERE, Span},
@@ -30,22 +30,20 @@ pub(super) fn program(written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -
         let mistake = Mistake::new("the path of a program is empty");
         resolver.findings.error(&span, mistake);
     } else if resolver.reader == Reader::Server {
-        let seen = Seen::path(&file);
-        let finding = inspect::program(&file);
-        if finding.is_some() {
+        let look = || (Seen::path(&file), inspect::program(&file));
+        if let Some((seen, Some(finding))) = resolver.looks.at(&file, look) {
+            report(finding, &span, resolver);
             // It may be mended where it is.
             resolver.seen.push(seen);
         }
-        report(finding, &span, resolver);
     }
     file
 }
 
-fn report(finding: Option<inspect::Finding>, span: &Span, resolver: &mut Resolver<'_>) {
+fn report(finding: inspect::Finding, span: &Span, resolver: &mut Resolver<'_>) {
     match finding {
-        Some(inspect::Finding::Unsafe(mistake)) => resolver.findings.error(span, mistake),
-        Some(inspect::Finding::Broken(mistake)) => resolver.findings.warning(span, mistake),
-        None => {}
+        inspect::Finding::Unsafe(mistake) => resolver.findings.error(span, mistake),
+        inspect::Finding::Broken(mistake) => resolver.findings.warning(span, mistake),
     }
 }
 
@@ -61,9 +59,13 @@ pub(super) fn inspect(rule: &Rule<Verb>, site_root: &Root, resolver: &mut Resolv
     let Some(directory) = place(location, prefix, site_root) else {
         return;
     };
-    if let Some(findings) = inspect::scripts(&directory, site_root.followed()) {
+    if resolver.looks.is_silent(&directory) {
+        return;
+    }
+    let followed = site_root.followed();
+    if let Some(findings) = inspect::scripts(&directory, followed, resolver.looks) {
         for finding in findings {
-            report(Some(finding), &span, resolver);
+            report(finding, &span, resolver);
         }
         return;
     }
@@ -82,13 +84,18 @@ pub(super) fn report_exposed(
     site: &Scope<'_>,
     rules: &[Rule<Verb>],
     root: &Root,
-    findings: &mut Findings,
+    resolver: &mut Resolver<'_>,
 ) {
     for verb in rules.iter().filter_map(|rule| rule.verb.as_ref()) {
         let Verb::Cgi(Location::Elsewhere(directory)) = verb.get_ref() else {
             continue;
         };
-        let Some(path) = inspect::path_below(root.path(), directory.path()) else {
+        let (root, directory) = (root.path(), directory.path());
+        let mut places = [&**root, &**directory].into_iter();
+        if places.any(|place| resolver.looks.is_silent(place)) {
+            continue;
+        }
+        let Some(path) = inspect::path_below(root, directory) else {
             continue;
         };
         let covering = rules
@@ -102,23 +109,21 @@ pub(super) fn report_exposed(
         let decider = covering.max_by_key(|(prefix, _)| prefix.len());
         if decider.is_some_and(|(_, verb)| matches!(verb.get_ref(), Verb::Files(Location::Site))) {
             let path = String::from_utf8_lossy(&path);
-            let message = format!(
-                "the programs of {} are shown as files",
-                directory.path().display()
-            );
+            let message = format!("the programs of {} are shown as files", directory.display());
             let help = format!(
                 "the directory is {path:?} of the site: move it out of the root, or write \
                  deny = true below [{}]",
                 site.path_key(&path)
             );
-            findings.warning(&verb.span(), Mistake::new(message).help(help));
+            let mistake = Mistake::new(message).help(help);
+            resolver.findings.warning(&verb.span(), mistake);
         }
     }
 }
 
 /// Files of an interpreter that a longer key shows: the longer one decides (design: rule 2), which may
 /// not be what is meant.
-pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut Findings) {
+pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, resolver: &mut Resolver<'_>) {
     let interpreted = rules
         .iter()
         .filter_map(|rule| match (&rule.key, &rule.verb) {
@@ -144,12 +149,17 @@ pub(super) fn report_sources(rules: &[Rule<Verb>], root: &Root, findings: &mut F
                 ending: ending.clone(),
             };
             let is_meant = decided.contains(&own);
-            let has_such = || place.is_some_and(|place| inspect::has_ending(&place, ending));
+            let look = |place: PathBuf| {
+                let looks = resolver.looks;
+                looks.at(&place, || inspect::has_ending(&place, ending))
+            };
+            let has_such = || place.and_then(look).unwrap_or_default();
             if longer(directory) && !is_meant && has_such() {
                 let (ending, key) = (&rule.text, String::from_utf8_lossy(directory));
                 let message = format!("files of {ending:?} are shown below {key:?}, not run");
                 let help = format!("the longer key decides: write one for \"{own}\" too");
-                findings.warning(&span, Mistake::new(message).help(help));
+                let mistake = Mistake::new(message).help(help);
+                resolver.findings.warning(&span, mistake);
             }
         }
     }

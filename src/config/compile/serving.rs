@@ -20,11 +20,11 @@ use crate::{
     site::{ErrorPages, HeaderRules},
 };
 
-/// Reads the options of a site or of a path key.
-pub(super) fn read(raw: raw::Serving<'_>, resolver: &mut Resolver<'_>) -> Serving {
+/// Reads the options of a site or of a path key, the table with this path.
+pub(super) fn read(raw: raw::Serving<'_>, path: &[&str], resolver: &mut Resolver<'_>) -> Serving {
     let auth = raw.auth.as_ref();
     Serving {
-        auth: auth.and_then(|written| auth::read(written, resolver)),
+        auth: auth.and_then(|written| auth::read(written, path, resolver)),
         cache: resolver.read(raw.cache.as_ref(), &CACHE),
         compress: raw.compress.clone(),
         error_pages: table(raw.error_page, error_page, resolver).collect(),

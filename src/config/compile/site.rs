@@ -50,12 +50,12 @@ pub(super) fn compile(
     let root = site.root(raw, &span, resolver);
     let listen = listen(raw, server, resolver);
     let trusted = trusted(raw, resolver);
-    let base = base_options(raw, scripts, resolver);
+    let base = base_options((site.name, raw), scripts, resolver);
     let rules = rule::rules(&site, (&span, raw), &root, resolver);
     let files = route::files(&base, route::below_site(&root), None);
     let routes = route::routes(&site, (&rules, &base), &root, resolver);
     if resolver.reader == Reader::Server {
-        pages::check(&routes, (&rules, &base), &files, resolver.findings);
+        pages::check(&routes, (&rules, &base), &files, resolver);
         pages::check_index(&routes, (&rules, &base), resolver.findings);
     }
     let site = Site {
@@ -173,7 +173,7 @@ fn follow(raw: &raw::Site, resolver: &mut Resolver<'_>) -> Vec<PathBuf> {
             .sources
             .resolve(Path::new(text.get_ref()), &text.span());
         if resolver.reader == Reader::Server
-            && let Err(reason) = inspect::directory(&path)
+            && let Some(Err(reason)) = resolver.looks.at(&path, || inspect::directory(&path))
         {
             let message = format!("directory {} {reason}", text.get_ref());
             resolver
@@ -220,7 +220,11 @@ fn trusted(raw: &raw::Site, resolver: &mut Resolver<'_>) -> Networks {
 }
 
 /// What holds for every path of the site that does not say otherwise.
-fn base_options(raw: &raw::Site, scripts: &Scripts, resolver: &mut Resolver<'_>) -> Effective {
+fn base_options(
+    (name, raw): (&str, &raw::Site),
+    scripts: &Scripts,
+    resolver: &mut Resolver<'_>,
+) -> Effective {
     let index = index(raw.index.as_ref(), resolver);
     let listing = raw.listing.clone();
     Effective {
@@ -228,7 +232,7 @@ fn base_options(raw: &raw::Site, scripts: &Scripts, resolver: &mut Resolver<'_>)
         index: index.unwrap_or_else(|| Spanned::new(NOWHERE, vec!["index.html".into()])),
         listing: listing.unwrap_or_else(|| Spanned::new(NOWHERE, false)),
         running: scripts.running.clone(),
-        serving: serving::read(raw.serving(), resolver),
+        serving: serving::read(raw.serving(), &["site", name], resolver),
     }
 }
 
@@ -274,7 +278,7 @@ pub(super) fn open_root(
         let mistake = Mistake::new("the path of a directory is empty");
         resolver.findings.error(span, mistake);
     } else if resolver.reader == Reader::Server
-        && let Some((seen, reason)) = fault(&absolute)
+        && let Some(Some((seen, reason))) = resolver.looks.at(&absolute, || fault(&absolute))
     {
         let mistake = Mistake::new(format!("directory {} {reason}", path.display()));
         let mistake = if path == absolute {

@@ -62,8 +62,12 @@ impl Cache {
         if let Some(known) = self.known_directory(root, name) {
             return known;
         }
-        let known = self.known_directory(root, b"");
-        let mut directory = known.unwrap_or_else(|| self.root(root))?;
+        let mut directory = match self.known_directory(root, b"") {
+            Some(known) => known?,
+            // What is on the way to a root may be on a filesystem that never answers.
+            None if wait == Wait::Never => return Err(Blind::WouldWait),
+            None => self.root(root)?,
+        };
         let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let ends = slashes.map(|(at, _)| at).chain([name.len()]);
         for end in ends.filter(|&end| end > 0) {
