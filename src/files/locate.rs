@@ -80,13 +80,83 @@ pub enum LocateError {
     Failure(Failure),
 }
 
+type Outcome = Result<Found, LocateError>;
+
+/// How often the names that an answer rests on are looked up again because they have changed meanwhile.
+const TURNS: usize = 4;
+
 /// Finds what `path` names. Fails with 404 for what is not there or has a name that is never
 /// served, and 403 for what must not be read.
 pub fn locate(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
-    let bytes = path.as_bytes();
-    if policy::hidden_component(bytes).is_some() {
+    if policy::hidden_component(path.as_bytes()).is_some() {
         return Err(failure(path, StatusCode::NOT_FOUND, Cause::HiddenName));
     }
+    let again = || {
+        look.take_note();
+        located(options, path, look)
+    };
+    confirmed(located(options, path, look), again, |found| {
+        is_of_a_moment(options, path, look, found)
+    })
+}
+
+/// What was found, or is found twice where that may be of more than one moment.
+fn confirmed(
+    mut found: Outcome,
+    look_again: impl Fn() -> Outcome,
+    is_of_a_moment: impl Fn(&Outcome) -> bool,
+) -> Outcome {
+    for _ in 0..TURNS {
+        if is_of_a_moment(&found) {
+            break;
+        }
+        let again = look_again();
+        let now = which(&again);
+        if now.is_some() && now == which(&found) {
+            break;
+        }
+        found = again;
+    }
+    found
+}
+
+/// Whether all that an outcome rests on held at one moment. It may rest on names that were not there before
+/// the root or a directory was swapped, and neither the old nor the new one may have both.
+fn is_of_a_moment(options: &Options, path: &Path<'_>, look: Look<'_>, found: &Outcome) -> bool {
+    match found {
+        Ok(Found::File { own_path, .. }) => {
+            let is_first = |own: &Path<'_>| {
+                let first = options.index.first();
+                first.is_some_and(|first| *own == path.child(first.as_bytes()))
+            };
+            look.is_of_a_moment() || own_path.as_ref().is_none_or(is_first)
+        }
+        // It shows by itself what is missing.
+        Ok(Found::Directory(opened)) => {
+            let mut names = options.index.iter().map(|name| name.as_bytes());
+            names.all(|name| matches!(opened.has(name, look.wait), Ok(false)))
+        }
+        Err(LocateError::Failure(_)) => {
+            !path.is_directory() && options.fallback.is_none() || look.is_of_a_moment()
+        }
+        Err(LocateError::WouldWait | LocateError::MissingSlash) => true,
+    }
+}
+
+/// What makes two outcomes the same: the file, else the status. None for those that need no other of their kind.
+fn which(found: &Outcome) -> Option<Result<(u64, u64), StatusCode>> {
+    match found {
+        Ok(Found::File { file, .. }) => {
+            let metadata = file.metadata();
+            Some(Ok((metadata.device, metadata.inode)))
+        }
+        Err(LocateError::Failure(failure)) => Some(Err(failure.status)),
+        Ok(Found::Directory(_)) | Err(LocateError::WouldWait | LocateError::MissingSlash) => None,
+    }
+}
+
+/// What `path` names or, if that is nothing, `fallback`.
+fn located(options: &Options, path: &Path<'_>, look: Look<'_>) -> Outcome {
     match named(options, path, look) {
         Err(LocateError::Failure(failure)) if is_nothing(&failure) => {
             let fallback = options.fallback.as_ref();
@@ -101,7 +171,7 @@ pub fn locate(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Foun
 }
 
 /// What a path names without a `fallback`.
-fn named(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
+fn named(options: &Options, path: &Path<'_>, look: Look<'_>) -> Outcome {
     let relative = options.place.relative(path.as_bytes());
     let named = look.open(&options.place.root, relative);
     let file = match named.map_err(|error| refusal(path, error))? {
@@ -127,7 +197,7 @@ fn is_nothing(failure: &Failure) -> bool {
 }
 
 /// The first index file that is there, else the listing.
-fn directory(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Found, LocateError> {
+fn directory(options: &Options, path: &Path<'_>, look: Look<'_>) -> Outcome {
     if !path.is_directory() {
         return Err(LocateError::MissingSlash);
     }
@@ -250,6 +320,20 @@ mod tests {
                 found.push(metadata.ino());
             }
         }
+    }
+
+    #[test]
+    fn what_is_missing_from_two_roots_together_is_looked_for_again() {
+        let (_directory, options) = site();
+        let path = Path::parse("/d/").unwrap();
+        let look = Look::plain(Wait::Allowed);
+        // The directory of the old root, and no index in that of the new one.
+        let mixed = Err(failure(&path, StatusCode::FORBIDDEN, Cause::NoIndex));
+        let again = || located(&options, &path, look);
+        let found = confirmed(mixed, again, |found| {
+            is_of_a_moment(&options, &path, look, found)
+        });
+        assert!(matches!(found, Ok(Found::File { .. })), "{found:?}");
     }
 
     proptest! {

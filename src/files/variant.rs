@@ -54,49 +54,101 @@ pub(super) struct Choice {
     pub place: Option<Place>,
 }
 
+impl Choice {
+    fn of(coded: Coded) -> Self {
+        Self {
+            coded,
+            sibling: None,
+            place: None,
+        }
+    }
+}
+
 /// Chooses. Ranges are of the file as it is, so whoever asks for one gets that. Fails with 406 where
 /// the client takes nothing that there is.
 pub(super) async fn choose(source: &Source, asked: &Asked<'_>) -> Result<Choice, Failure> {
-    let (file, head) = (source.metadata(), asked.head);
-    let choice = |coded| Choice {
-        coded,
-        sibling: None,
-        place: None,
-    };
+    let head = asked.head;
     let acceptable = Acceptable::of(&head.headers);
     let may_be_plain = acceptable.takes_identity();
     let wants_part = representation::asks_for_part(&head.method, &head.headers);
-    let best = acceptable.ranked().next();
-    if varies(asked.options, &asked.media_type) && !(may_be_plain && wants_part) {
-        for coding in acceptable.ranked() {
-            if let Some(sibling) = stored(file, asked, coding).await? {
-                return Ok(Choice {
-                    sibling: Some(sibling),
-                    ..choice(Coded::Stored(coding))
-                });
-            }
-        }
-        let least = if may_be_plain { WORTH_IT } else { 0 };
-        let size = file.size;
-        if let Some(coding) = best.filter(|_| (least..=MOST).contains(&size)) {
-            let takes_place = size > IN_MEMORY && !is_coded(source, asked, coding);
-            let place = takes_place.then(compress::place).flatten();
-            if let Some(sight) = asked.cache.filter(|_| takes_place && place.is_none()) {
-                sight.holds_for_now();
-            }
-            if !takes_place || place.is_some() {
-                return Ok(Choice {
-                    place,
-                    ..choice(Coded::Made(coding))
-                });
-            }
-        }
+    if varies(asked.options, &asked.media_type)
+        && !(may_be_plain && wants_part)
+        && let Some(choice) = coded(source, asked, &acceptable).await?
+        && (!may_be_plain || is_of_a_moment(source.metadata(), asked).await?)
+    {
+        return Ok(choice);
     }
     if may_be_plain {
-        return Ok(choice(Coded::Identity));
+        return Ok(Choice::of(Coded::Identity));
     }
     let status = StatusCode::NOT_ACCEPTABLE;
     Err(Failure::new(status, Cause::NotAcceptable))
+}
+
+/// The best coding that can be had.
+async fn coded(
+    source: &Source,
+    asked: &Asked<'_>,
+    acceptable: &Acceptable,
+) -> Result<Option<Choice>, Failure> {
+    let file = source.metadata();
+    for coding in acceptable.ranked() {
+        if let Some(sibling) = stored(file, asked, coding).await? {
+            return Ok(Some(Choice {
+                sibling: Some(sibling),
+                ..Choice::of(Coded::Stored(coding))
+            }));
+        }
+    }
+    let least = if acceptable.takes_identity() {
+        WORTH_IT
+    } else {
+        0
+    };
+    let best = acceptable.ranked().next();
+    let Some(coding) = best.filter(|_| (least..=MOST).contains(&file.size)) else {
+        return Ok(None);
+    };
+    let takes_place = file.size > IN_MEMORY && !is_coded(source, asked, coding);
+    let place = takes_place.then(compress::place).flatten();
+    if takes_place && place.is_none() {
+        if let Some(sight) = asked.cache {
+            sight.holds_for_now();
+        }
+        return Ok(None);
+    }
+    Ok(Some(Choice {
+        place,
+        ..Choice::of(Coded::Made(coding))
+    }))
+}
+
+/// Whether the file and what was found beside it were there at one moment. A name that has led to another
+/// file meanwhile, as where the root was swapped, may have other siblings; the file alone is of a moment.
+async fn is_of_a_moment(file: &Metadata, asked: &Asked<'_>) -> Result<bool, Failure> {
+    if asked.cache.is_some_and(Sight::is_of_a_moment) {
+        return Ok(true);
+    }
+    let (root, name) = (&asked.options.place.root, asked.name);
+    let found = match root.find(name, Wait::Never) {
+        Err(OpenError::WouldWait) => {
+            let (root, name) = (Arc::clone(root), name.to_owned());
+            elsewhere(move || root.find(&name, Wait::Allowed)).await?
+        }
+        found => found,
+    };
+    let which = |file: &Metadata| (file.device, file.inode);
+    Ok(found.is_ok_and(|now| which(&now.metadata) == which(file)))
+}
+
+/// Looks on a thread that may wait.
+async fn elsewhere<T: Send + 'static>(
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let looking = tokio::task::spawn_blocking(look);
+    looking
+        .await
+        .map_err(|error| Failure::system("looking up a file", &error.into()))
 }
 
 /// Whether the cache has the file in a coding.
@@ -125,17 +177,15 @@ async fn stored(
                 Arc::clone(root),
                 asked.cache.map(|sight| Arc::clone(sight.cache())),
             );
-            let opening = tokio::task::spawn_blocking(move || {
+            let open = move || {
                 let sight = cache.as_ref().map(Sight::of);
                 let look = Look {
                     wait: Wait::Allowed,
                     cache: sight.as_ref(),
                 };
                 look.open(&root, &name)
-            });
-            opening
-                .await
-                .map_err(|error| Failure::system("looking up a file", &error.into()))?
+            };
+            elsewhere(open).await?
         }
         outcome => outcome,
     };
@@ -159,4 +209,57 @@ fn is_current(sibling: &Metadata, file: &Metadata) -> bool {
     sibling.modified >= file.modified
         && sibling.changed.0.saturating_add(TOGETHER) >= file.changed.0
         && (sibling.size > 0 || file.size == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use http::{Request, header};
+
+    use super::*;
+    use crate::{
+        files::{self, Types, locate},
+        fs::{Place, Root},
+        semantics::target::Path,
+    };
+
+    #[test]
+    fn what_lies_beside_another_file_of_that_name_is_not_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for root in ["root", "next"] {
+            fs::create_dir(at(root)).unwrap();
+            fs::write(at(root).join("a.css"), "x".repeat(5000)).unwrap();
+        }
+        fs::write(at("next/a.css.gz"), "stored").unwrap();
+        let options = Options {
+            place: Place {
+                root: Arc::new(Root::new(at("root"))),
+                strip: 1,
+            },
+            index: Vec::new(),
+            listing: false,
+            types: Types::default(),
+            compress: true,
+            fallback: None,
+        };
+        let path = Path::parse("/a.css").unwrap();
+        let request = Request::get("/a.css").header(header::ACCEPT_ENCODING, "gzip");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for is_swapped in [false, true] {
+            let found = locate(&options, &path, Look::plain(Wait::Allowed)).unwrap();
+            if is_swapped {
+                fs::rename(at("root"), at("last")).unwrap();
+                fs::rename(at("next"), at("root")).unwrap();
+            }
+            let response = files::respond(found, &options, &path, &head, None);
+            let response = runtime.block_on(response).unwrap();
+            let coding = response.headers().get(header::CONTENT_ENCODING);
+            assert_eq!(coding.is_some(), !is_swapped);
+        }
+    }
 }

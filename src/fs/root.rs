@@ -276,6 +276,19 @@ pub(super) fn open_within(
     Err(last.into())
 }
 
+impl Opened {
+    /// Whether a directory has a name, whatever that is.
+    pub fn has(&self, name: &[u8], wait: Wait) -> Result<bool, OpenError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let how = How { flags, wait };
+        match open_within(self.fd.as_fd(), name, ResolveFlags::empty(), how) {
+            Ok(_) => Ok(true),
+            Err(OpenError::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Metadata {
     /// The metadata of what an absolute path names.
     pub fn at(path: &Path) -> Result<Self, OpenError> {

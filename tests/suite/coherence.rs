@@ -8,6 +8,9 @@ use std::{
     io::Write,
     os::unix::fs::{FileExt, PermissionsExt, symlink},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
@@ -428,4 +431,31 @@ fn more_changes_than_the_kernel_tells_of_are_seen_all_the_same() {
     // And afterwards.
     fs::write(root.join("a.txt"), "newer").unwrap();
     assert_eq!(text(&server, "/a.txt"), "newer");
+}
+
+#[test]
+fn a_directory_is_not_listed_for_want_of_an_index_that_another_had() {
+    let site = Site::new().file("listed/only.txt", "x");
+    let server = site.file("indexed/index.html", "index").serve();
+    let [listed, indexed] = ["listed", "indexed"].map(|name| server.site().root().join(name));
+    let is_over = AtomicBool::new(false);
+    let wrong = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                exchange(&listed, &indexed);
+                // So that most answers come between two exchanges.
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let mut client = server.connect();
+        let answers = (0..5000).map(|_| {
+            client.send("GET /listed/ HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.response().text()
+        });
+        let is_wrong = |text: &String| text != "index" && text.contains("index.html");
+        let wrong = answers.filter(is_wrong).count();
+        is_over.store(true, Ordering::Relaxed);
+        wrong
+    });
+    assert_eq!(wrong, 0, "listings of the directory that has an index");
 }

@@ -102,6 +102,18 @@ impl Look<'_> {
         Self { wait, cache: None }
     }
 
+    /// Whether all that was looked up so far held at one moment.
+    pub(super) fn is_of_a_moment(&self) -> bool {
+        self.cache.is_some_and(Sight::is_of_a_moment)
+    }
+
+    /// Has what is known end where that has changed by now.
+    pub(super) fn take_note(&self) {
+        if let Some(sight) = self.cache {
+            sight.cache().generation();
+        }
+    }
+
     /// Looks up what `name` leads to below a root, as [`Root::open`] does.
     pub(super) fn open(&self, root: &Root, name: &[u8]) -> Result<Named, OpenError> {
         match self.cache {

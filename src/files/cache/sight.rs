@@ -37,6 +37,11 @@ impl<'c> Sight<'c> {
         self.is_lasting.set(false);
     }
 
+    /// Whether all that the request was told held at one moment.
+    pub(in crate::files) fn is_of_a_moment(&self) -> bool {
+        self.lasting() == Some(self.cache.known_generation())
+    }
+
     /// The generation that all the request was told belongs to: for as long as
     /// [`Cache::generation`] says the same, everybody is told the same. None where that is not all.
     pub fn lasting(&self) -> Option<u64> {

@@ -72,10 +72,15 @@ impl Site {
 
     /// The same when it has been asked for before.
     fn known(&self, name: &str) -> Option<String> {
-        self.ask(name);
-        let (content, is_known) = self.ask(name);
-        assert!(is_known, "{name} is not kept");
-        content
+        loop {
+            let generation = self.cache.generation();
+            self.ask(name);
+            if let (content, true) = self.ask(name) {
+                return content;
+            }
+            // Everything is forgotten when something is mounted anywhere meanwhile.
+            assert_ne!(self.cache.generation(), generation, "{name} is not kept");
+        }
     }
 
     /// The same for a larger file, which rests for two seconds before it is copied.
