@@ -4,6 +4,8 @@ use std::{
     ffi::OsString,
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -61,7 +63,7 @@ pub fn serve(what: &Serve) -> Exit {
     let loaded = config::load(&source, &config::environment::variable);
     let Some(snapshot) = loaded.snapshot else {
         refuse(&loaded.report);
-        return Exit::Config;
+        return ended(Exit::Config);
     };
     anstream::eprint!("{}", loaded.report.render());
     let (sockets, launcher, gateway) = match divide(what) {
@@ -106,7 +108,7 @@ pub fn serve(what: &Serve) -> Exit {
     drop(messages);
     // Every sink is gone with the server: what is queued is written, and the writer ends.
     writer.finish();
-    exit
+    ended(exit)
 }
 
 /// Takes over the sockets that were passed, before another process could get them, too. Then the launcher
@@ -151,6 +153,15 @@ fn refuse(report: &Report) {
             "the server does not start: {finding}"
         );
     }
+}
+
+/// Who has failed stays for a moment: journald looks up whose an entry is when it reads it, and of a process
+/// that has gone it finds no unit. Then `systemctl status` would not show why.
+fn ended(exit: Exit) -> Exit {
+    if exit != Exit::Success && systemd::journal::is_stderr() {
+        thread::sleep(Duration::from_millis(200));
+    }
+    exit
 }
 
 /// Says why the server does not start.
