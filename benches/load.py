@@ -8,10 +8,12 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import process
 
 HANG = 60
+AGAIN = 0.002
 MIB = 1 << 20
 
 # Prints what wrk has counted. Of answers it tells those above 399; the others are looked at beforehand.
@@ -90,8 +92,12 @@ def wrk(load, port, seconds, directory, processors=(process.CLIENT,)):
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, processors),
     ) as client:
-        # It knows whole seconds only; at an interrupt it ends as if its time were over.
+        # It knows whole seconds only; at an interrupt it ends as if its time were over, once it waits for
+        # that: before, it is killed by it or does not notice.
         try:
+            end = time.monotonic() + HANG
+            while client.poll() is None and not waits(client.pid) and time.monotonic() < end:
+                time.sleep(AGAIN)
             time.sleep(seconds)
         finally:
             client.send_signal(signal.SIGINT)
@@ -100,6 +106,14 @@ def wrk(load, port, seconds, directory, processors=(process.CLIENT,)):
         return Counted(**json.loads(said.splitlines()[-1]))
     except (ValueError, IndexError):
         raise SystemExit(f"benches/run: wrk has not counted anything, but said:\n{said}") from None
+
+
+def waits(client):
+    """Whether wrk's first thread takes interrupts and sleeps until its time is over."""
+    lines = Path(f"/proc/{client}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    taken = int(status["SigCgt"], 16) >> (signal.SIGINT - 1) & 1
+    return bool(taken) and status["State"].strip().startswith("S")
 
 
 def fetch(port, path, size):
