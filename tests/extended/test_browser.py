@@ -28,7 +28,8 @@ class Browser:
     """One session of the W3C WebDriver protocol."""
 
     def __enter__(self):
-        self.profile = tempfile.TemporaryDirectory()
+        # Processes of the browser may write there after the driver's end.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.driver = subprocess.Popen(
             ["/usr/bin/chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True
         )

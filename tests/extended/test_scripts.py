@@ -136,8 +136,8 @@ class Scripts(Recipe):
             with self.subTest(coding):
                 delays = self.delays(name, coding)
                 print("events take", *[f"{delay * 1000:.1f}" for delay in delays], "ms")
-                # One is late where the machine has other things to do; a server that waits is always.
-                self.assertLess(sorted(delays)[len(delays) // 2], 0.1)
+                # Some are late where the machine has other things to do; of a server that waits all are.
+                self.assertLess(sorted(delays)[len(delays) // 4], 0.1)
 
     def delays(self, name, coding):
         """How long after they are written events come, none of which another one follows by itself."""
@@ -171,7 +171,7 @@ class LegacyCgi(Recipe):
         executable(root / "cgi-bin" / "form.py", PYTHON)
         (cls.directory / "upload.bin").write_bytes(UPLOAD)
         pip = ["/usr/bin/python3", "-m", "pip", "install", "--quiet", "--root-user-action", "ignore"]
-        run(*pip, "--disable-pip-version-check", "--target", package, "legacy-cgi")
+        run(*pip, "--disable-pip-version-check", "--target", package, "legacy-cgi", timeout=240)
         return {"/srv/www/forms": root, "/usr/local/lib/legacy-cgi": package}
 
     def test_python_with_legacy_cgi(self):

@@ -103,7 +103,7 @@ fn a_client_that_takes_nothing_is_let_go_and_recorded() {
 
 #[test]
 fn a_client_that_is_slow_and_goes_on_gets_everything() {
-    let server = limited("response-timeout = \"2s\"");
+    let server = limited("response-timeout = \"5s\"");
     let mut connection = server.connect();
     connection.send("GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     connection.read_until(b"\r\n\r\n");
@@ -171,7 +171,7 @@ fn without_descriptors_those_who_are_there_are_served_and_others_turned_away() {
 fn content_that_breaks_off_over_http_1_0_does_not_look_complete() {
     let script = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\npartial'\nsleep 60\n";
     let server = Site::new().script("cgi-bin/part", script).configured(
-        "cgi.timeout = \"300ms\"\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
+        "cgi.timeout = \"3s\"\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n\
          path.\"/cgi-bin/\" = { cgi = true }\n",
     );
     let mut connection = server.connect();

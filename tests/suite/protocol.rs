@@ -108,9 +108,9 @@ fn a_head_that_never_ends_is_cut_at_its_deadline() {
 
 #[test]
 fn an_idle_connection_is_closed_at_its_deadline() {
-    let server = Site::new().file("a", "x").configured(
-        "limits.idle-timeout = \"200ms\"\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n",
-    );
+    let server = Site::new()
+        .file("a", "x")
+        .configured("limits.idle-timeout = \"3s\"\n[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
     let mut connection = server.connect();
     connection.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(connection.response().text(), "x");

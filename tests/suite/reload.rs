@@ -318,7 +318,7 @@ fn without_notices_of_the_kernel_changes_are_looked_for() {
     let config = site.directory().join("pywebd.toml");
     fs::write(&config, main_file(&site, "")).unwrap();
     let arguments = ["serve", "--config", config.to_str().unwrap()];
-    let Some(server) = Server::start_without_inotify(&arguments) else {
+    let Some(server) = Server::start_with_inotify(("instances", 0), &arguments) else {
         return;
     };
     server.logged(&["does not tell of changes", "fs.inotify.max_user_instances"]);

@@ -299,10 +299,11 @@ fn the_server_stops_in_the_midst_of_the_same_requests() {
     let mut client = server.connect();
     assert_eq!(ask_often(&mut client, PAGE).field("connection"), None);
     server.signal(rustix::process::Signal::TERM);
-    server.logged(&["stopping"]);
-    // The workers are told at about the same time.
     let is_last = |response: Response| response.field("connection") == Some("close");
-    assert!((0..1000).any(|_| is_last(ask(&mut client, PAGE))));
+    let begun = Instant::now();
+    while !is_last(ask(&mut client, PAGE)) {
+        assert!(begun.elapsed() < HANG);
+    }
     assert!(server.ended().status.success());
 }
 
@@ -332,7 +333,7 @@ fn an_answer_by_the_limits_of_an_old_connection_is_not_for_a_new_one() {
 
 #[test]
 fn limits_of_time_hold_from_the_next_request_on_though_it_is_a_repeated_one() {
-    let (server, change) = limited("idle-timeout = \"60s\"", "idle-timeout = \"1s\"");
+    let (server, change) = limited("idle-timeout = \"60s\"", "idle-timeout = \"5s\"");
     let (mut client, mut other) = (server.connect(), server.connect());
     assert_eq!(ask_often(&mut client, PAGE).status(), 200);
     assert_eq!(ask(&mut other, PAGE).status(), 200);

@@ -213,10 +213,8 @@ fn a_file_is_not_taken_for_an_old_socket() {
 fn a_socket_of_the_filesystem_goes_with_its_server() {
     let site = Site::new();
     let socket = site.directory().join("http.sock");
-    let config = site.config("[site.a]\nhosts = [\"*\"]\nroot = \"ROOT\"\n");
-    let text = fs::read_to_string(&config).unwrap();
-    let listen = format!("[\"127.0.0.1:0\", \"unix:{}\"]", socket.display());
-    fs::write(&config, text.replace("[\"127.0.0.1:0\"]", &listen)).unwrap();
+    let unix = format!("unix:{}", socket.display());
+    let config = site.config_at(SITE, &["127.0.0.1:0", &unix]);
     let server = Server::start(&["serve", "--config", config.to_str().unwrap()]);
     assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
     server.end(Signal::TERM);

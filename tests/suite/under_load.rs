@@ -8,7 +8,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
@@ -69,35 +69,36 @@ fn a_passed_unix_socket_is_handed_over() {
     let site = site();
     let path = site.directory().join("http.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    let config = site.config(SITE);
-    let text = fs::read_to_string(&config).unwrap();
-    let listen = format!("[\"127.0.0.1:0\", \"unix:{}\"]", path.display());
-    fs::write(&config, text.replace("[\"127.0.0.1:0\"]", &listen)).unwrap();
+    let unix = format!("unix:{}", path.display());
+    let config = site.config_at(SITE, &["127.0.0.1:0", &unix]);
     let arguments = ["serve", "--config", config.to_str().unwrap()];
     let start =
         || Server::start_with_socket(OwnedFd::from(socket.try_clone().unwrap()), &arguments);
     let mut server = start();
-    let is_over = AtomicBool::new(false);
+    let (is_over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let client = scope.spawn(|| {
-            let mut answers = 0;
             while !is_over.load(Ordering::Relaxed) {
                 let mut connection = UnixStream::connect(&path).unwrap();
                 connection.write_all(b"GET /a HTTP/1.0\r\n\r\n").unwrap();
                 let mut answer = String::new();
                 connection.read_to_string(&mut answer).unwrap();
                 assert!(answer.ends_with("\r\n\r\nx"), "{answer:?}");
-                answers += 1;
+                answers.fetch_add(1, Ordering::Relaxed);
             }
-            answers
         });
         for _ in 0..5 {
+            let before = answers.load(Ordering::Relaxed);
+            while answers.load(Ordering::Relaxed) == before && !client.is_finished() {
+                thread::yield_now();
+            }
             let outcome = server.end(Signal::TERM);
             assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
             server = start();
         }
         is_over.store(true, Ordering::Relaxed);
-        assert!(client.join().unwrap() > 5);
+        // Before the server is gone.
+        client.join().unwrap();
     });
     assert!(path.exists(), "the name belongs to whoever made the socket");
 }
@@ -110,11 +111,12 @@ fn a_passed_socket_is_the_servers_alone() {
     let root = site.root();
     let arguments = ["serve", root.to_str().unwrap(), "--listen", &listen];
     let server = Server::start_with_socket(OwnedFd::from(socket.try_clone().unwrap()), &arguments);
-    let of = |process: u32, fd: String| fs::read_link(format!("/proc/{process}/fd/{fd}")).unwrap();
-    let inode = of(std::process::id(), socket.as_raw_fd().to_string());
+    let own = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    let inode = fs::read_link(own).unwrap();
     let held = |process: u32| {
         let fds = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
-        let mut links = fds.map(|fd| of(process, fd.unwrap().file_name().into_string().unwrap()));
+        // One may be closed meanwhile.
+        let mut links = fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
         links.any(|link| link == inode)
     };
     assert!(held(server.id()));

@@ -132,6 +132,8 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        # It goes with the container's end of it, which the kernel takes apart later.
+        subprocess.run(["ip", "link", "delete", "clients"], stderr=subprocess.DEVNULL, check=False)
         for group in self.groups:
             for directory, _, _ in os.walk(group, topdown=False):
                 os.rmdir(directory)

@@ -1,5 +1,6 @@
 """The service in the hands of its administrator: browsed, edited, broken, repaired, stopped, started."""
 
+import itertools
 import json
 import re
 import unittest
@@ -163,9 +164,14 @@ class Service(unittest.TestCase):
 
     def test_a_reload_prints_what_has_changed(self):
         self.machine.write("/srv/example/index.html", "the example")
-        self.machine.write(f"{SITES}/example.toml", SITE)
-        printed = self.machine.run("pywebd", "reload")
-        self.assertIn("example", printed)
+        numbers = itertools.count()
+
+        def is_told():
+            # Another change each time: what the watch has taken up before is not told again.
+            self.machine.write(f"{SITES}/example.toml", f'{SITE}index = ["{next(numbers)}.html"]\n')
+            return "example" in self.machine.run("pywebd", "reload")
+
+        until(is_told, "a reload before that of the watch")
         self.assertEqual(self.machine.show("pywebd.service", "ActiveState"), ["active"])
 
     def test_a_broken_configuration_fails_the_reload_and_changes_nothing(self):
@@ -179,10 +185,13 @@ class Service(unittest.TestCase):
         self.assertEqual(self.machine.main_pid(), pid)
         self.assertEqual(self.machine.state(), "active")
         place = f"pywebd.toml:{line}:"
-        entries = self.machine.journal(here, "--unit=pywebd.service")
-        found = [entry for entry in entries if place in str(entry["MESSAGE"])]
-        self.assertTrue(found, "no message with the place of the mistake")
-        self.assertIn("3", {entry["PRIORITY"] for entry in found})
+
+        def is_logged():
+            entries = self.machine.journal(here, "--unit=pywebd.service")
+            found = [entry for entry in entries if place in str(entry["MESSAGE"])]
+            return "3" in {entry["PRIORITY"] for entry in found}
+
+        until(is_logged, "an error with the place of the mistake")
         status = self.machine.text("systemctl", "status", "pywebd.service")
         self.assertRegex(status, r"Status: .*(?i:reload failed)")
 
@@ -205,12 +214,15 @@ class Service(unittest.TestCase):
     def test_a_broken_configuration_fails_the_start_for_good(self):
         self.machine.run("systemctl", "stop", "pywebd.service")
         self.machine.write(CONFIG, "version = 1\nnonsense = true\n")
+        here = self.since()
         self.assertNotEqual(self.machine.status("systemctl", "start", "pywebd.service"), 0)
         state = self.machine.show("pywebd.service", "ActiveState", "ExecMainStatus", "NRestarts")
         self.assertEqual(state, ["failed", "78", "0"])
         status = self.machine.text("systemctl", "status", "pywebd.service")
         self.assertIn("CONFIG", status)
-        self.assertIn("pywebd.toml:2:", status)
+        # Not in the status: a journal that is late cannot tell any more whose message it was.
+        said = [each for each in self.machine.messages(here) if "does not start" in each]
+        self.assertTrue(any("pywebd.toml:2:" in each for each in said), said)
         self.machine.write(CONFIG, self.shipped)
         self.machine.run("systemctl", "start", "pywebd.service")
         self.assertEqual(self.get("/cgi-bin/env.sh")[0], 200)
@@ -261,10 +273,13 @@ class Service(unittest.TestCase):
         self.assertEqual(self.complaints(), [])
 
     def test_the_drop_in_for_another_port_moves_the_server(self):
-        # Before the example is taken back, which would leave no unit with that port.
+        # Before the example is taken back, which would leave no unit with that port. Nobody waits for the
+        # socket's stop, and a start that comes before it keeps the old socket.
+        self.addCleanup(until, lambda: 8080 not in self.machine.listeners(), "the end of the socket")
         self.addCleanup(self.machine.run, "systemctl", "stop", "pywebd.service")
         self.drop_in("port.conf")
         self.machine.run("systemctl", "stop", "pywebd.service")
+        until(lambda: 80 not in self.machine.listeners(), "the end of the socket")
         self.machine.write(
             CONFIG, self.shipped.replace("[server]\n", '[server]\nlisten = ["[::]:8080"]\n')
         )
@@ -334,7 +349,7 @@ class Service(unittest.TestCase):
     def test_the_watchdog_restarts_a_server_that_stands_still(self):
         drop_in = "/run/systemd/system/pywebd.service.d/watchdog.conf"
         self.assertNotEqual(self.machine.show("pywebd.service", "WatchdogUSec"), ["0"])
-        self.machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
+        self.machine.write(drop_in, "[Service]\nWatchdogSec=6s\n")
         self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
         self.addCleanup(self.machine.path(drop_in).unlink)
         self.machine.run("systemctl", "daemon-reload")
@@ -342,6 +357,8 @@ class Service(unittest.TestCase):
         pid = self.machine.main_pid()
         here = self.since()
         self.machine.run("kill", "-STOP", pid)
+        # systemd wakes the server that it aborts, which may take a connection before its end.
+        until(lambda: self.machine.main_pid() != pid, "the end")
         self.assertEqual(self.get("/")[0], 200)
         self.assertNotIn(self.machine.main_pid(), (0, pid))
         self.assertTrue(any("atchdog" in each for each in self.machine.messages(here)))
@@ -349,7 +366,7 @@ class Service(unittest.TestCase):
     def test_a_launcher_that_stands_still_is_told_of_and_restarted(self):
         unit = "pywebd-cgi.service"
         directory = f"/run/systemd/system/{unit}.d"
-        self.machine.write(f"{directory}/watchdog.conf", "[Service]\nWatchdogSec=8s\n")
+        self.machine.write(f"{directory}/watchdog.conf", "[Service]\nWatchdogSec=12s\n")
         self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
         self.addCleanup(self.machine.path(f"{directory}/watchdog.conf").unlink)
         self.machine.run("systemctl", "daemon-reload")
@@ -365,7 +382,10 @@ class Service(unittest.TestCase):
             self.assertIn("problem: the launcher does not answer", self.machine.run("pywebd", "status"))
             until(lambda: self.machine.main_pid(unit) not in (0, pid), "another launcher")
             self.assertEqual(self.get("/cgi-bin/time.py")[0], 200)
-            self.assertNotIn("problem: the launcher", self.machine.run("pywebd", "status"))
+            until(
+                lambda: "problem: the launcher" not in self.machine.run("pywebd", "status"),
+                "a launcher that answers",
+            )
 
     def test_the_network_process_can_do_nothing_but_serve(self):
         self.assertEqual(self.complaints(), [], "it could not give up what it wanted to")

@@ -20,7 +20,11 @@ pub fn free() -> SocketAddr {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 20_000 + first.wrapping_mul(31).wrapping_add(next) % 12_000;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
+            let address = listener.local_addr().unwrap();
+            drop(listener);
+            // A program that another test starts just now may have it, too.
+            until_refused(address);
+            return address;
         }
     }
 }

@@ -12,9 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg,
-    sockopt::{Timeout, set_socket_timeout},
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg,
+        sockopt::{Timeout, set_socket_timeout},
+    },
 };
 
 use super::{Server, client::HANG, server::after};
@@ -118,9 +121,9 @@ impl Manager {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffers = [IoSliceMut::new(&mut text)];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let length = recvmsg(&self.socket, &mut buffers, &mut control, flags)
-            .ok()?
-            .bytes;
+        // A timeout on a socket makes the kernel give up for any signal.
+        let received = retry_on_intr(|| recvmsg(&self.socket, &mut buffers, &mut control, flags));
+        let length = received.ok()?.bytes;
         let rights = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,

@@ -14,6 +14,7 @@ pub use traffic::Traffic;
 
 use std::{
     ffi::{CStr, CString},
+    fmt::Debug,
     fs, io,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
@@ -115,11 +116,19 @@ impl Site {
 
     /// Writes the configuration of [`Self::configured`] and returns its path.
     pub fn config(&self, sites: &str) -> PathBuf {
+        self.config_at(sites, &["127.0.0.1:0"])
+    }
+
+    /// The same with listeners at these addresses.
+    pub fn config_at(&self, sites: &str, listen: &[impl AsRef<str> + Debug]) -> PathBuf {
         let path = self.directory().join("pywebd.toml");
         let root = self.root();
         let sites = sites.replace("ROOT", root.to_str().expect("a path in UTF-8"));
-        let text = format!("version = 1\nserver.listen = [\"127.0.0.1:0\"]\n{sites}");
-        write(&path, text.as_bytes());
+        let text = format!("version = 1\nserver.listen = {listen:?}\n{sites}");
+        // At once: a server that runs is not to read half of it.
+        let new = path.with_extension("new");
+        write(&new, text.as_bytes());
+        fs::rename(new, &path).expect("the configuration");
         path
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, MutexGuard,
         mpsc::{Receiver, channel},
     },
     thread,
@@ -123,17 +123,18 @@ impl Server {
         Self::spawned(command)
     }
 
-    /// The same in a user namespace that may have no watch of the kernel; none where this machine does
-    /// not let anybody make one.
-    pub fn start_without_inotify(arguments: &[&str]) -> Option<Self> {
+    /// The same in a user namespace that may have so many `instances` or `watches` of inotify; none where
+    /// this machine does not let anybody make a namespace.
+    pub fn start_with_inotify((of, most): (&str, u32), arguments: &[&str]) -> Option<Self> {
         let may = Command::new("unshare").args(["--user", "true"]).status();
         if !may.is_ok_and(|status| status.success()) {
             return None;
         }
-        let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+        let limit = format!("/proc/sys/user/max_inotify_{of}");
+        let script = format!("echo {most} > {limit} && exec \"$0\" \"$@\"");
         let mut command = Command::new("unshare");
         command
-            .args(["--user", "--map-root-user", "/bin/sh", "-c", script])
+            .args(["--user", "--map-root-user", "/bin/sh", "-c", &script])
             .arg(program())
             .args(arguments);
         Some(Self::spawned(followed(command)))
@@ -267,7 +268,7 @@ impl Server {
         Outcome {
             status,
             stdout: String::new(),
-            stderr: self.log.text(),
+            stderr: self.log.whole(),
         }
     }
 
@@ -291,17 +292,26 @@ impl Drop for Server {
 }
 
 /// The lines of the log, as they come.
-struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
+struct Log(Arc<(Mutex<Lines>, Condvar)>);
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    /// Nobody writes any more.
+    is_over: bool,
+}
 
 impl Log {
     fn follow(stderr: impl Read + Send + 'static) -> Self {
-        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let shared = Arc::<(Mutex<Lines>, Condvar)>::default();
         let log = Self(Arc::clone(&shared));
         thread::spawn(move || {
             for line in lines(stderr) {
-                shared.0.lock().expect("no panic").push(line);
+                shared.0.lock().expect("no panic").lines.push(line);
                 shared.1.notify_all();
             }
+            shared.0.lock().expect("no panic").is_over = true;
+            shared.1.notify_all();
         });
         log
     }
@@ -312,21 +322,28 @@ impl Log {
 
     /// Waits until so many lines have all of the parts, and returns the last of them.
     fn wait_for_times(&self, parts: &[&str], times: usize) -> String {
-        let found = |lines: &Vec<String>| {
+        let found = |log: &Lines| {
             let has = |line: &&String| parts.iter().all(|part| line.contains(part));
-            lines.iter().filter(has).nth(times - 1).cloned()
+            log.lines.iter().filter(has).nth(times - 1).cloned()
         };
-        let lines = self.0.0.lock().expect("no panic");
-        let wait = self
-            .0
-            .1
-            .wait_timeout_while(lines, HANG, |lines| found(lines).is_none());
-        let (lines, _) = wait.expect("no panic");
-        found(&lines).unwrap_or_else(|| panic!("no line with {parts:?} in {lines:#?}"))
+        let log = self.wait_while(|log| found(log).is_none());
+        found(&log).unwrap_or_else(|| panic!("no line with {parts:?} in {:#?}", log.lines))
+    }
+
+    /// Everything, when nobody writes any more: what a server has started ends soon after it.
+    fn whole(&self) -> String {
+        self.wait_while(|log| !log.is_over).lines.join("\n")
+    }
+
+    fn wait_while(&self, is_missing: impl Fn(&Lines) -> bool) -> MutexGuard<'_, Lines> {
+        let (log, changed) = &*self.0;
+        let log = log.lock().expect("no panic");
+        let wait = changed.wait_timeout_while(log, HANG, |log| is_missing(log));
+        wait.expect("no panic").0
     }
 
     fn text(&self) -> String {
-        self.0.0.lock().expect("no panic").join("\n")
+        self.0.0.lock().expect("no panic").lines.join("\n")
     }
 }
 
