@@ -30,7 +30,7 @@ libc = ctypes.CDLL(None)
 account = pwd.getpwnam(user)
 assert libc.setns(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY), 0) == 0
 read_only = "/", "/etc", "/usr", "/usr/bin", "/var/lib", "/srv", "/home", "/root"
-its_own = "/run/pywebd", "/var/log/pywebd", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
+its_own = "/run/pywebd", "/var/log/pywebd", "/var/cache/pywebd", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 
 def attempt(directory):
     try:
@@ -54,6 +54,9 @@ if not os.fork():
         os._exit(0)
 if os.wait()[1] or os.path.exists("/tmp/probe"):
     print("execute", flush=True)
+for directory in "/tmp", "/var/tmp":
+    if os.path.exists(f"{directory}/others"):
+        print("see", directory)
 print("done")
 """
 
@@ -67,6 +70,15 @@ OTHER_DROP_INS = [
     "strict.conf",
     "www-data.conf",
 ]
+
+# Says how much content there is, where it lies, and what it is.
+UPLOAD = """\
+#!/bin/sh
+printf 'Content-Type: text/plain\\n\\n'
+echo "$CONTENT_LENGTH"
+stat --file-system --dereference --format=%T /dev/stdin
+cat
+"""
 
 # The user ada with the password "secret".
 MEMBERS = (
@@ -210,6 +222,23 @@ class Service(unittest.TestCase):
             self.assertNotEqual(self.machine.state(unit), "active", unit)
         self.machine.run("systemctl", "start", "pywebd.service")
         self.assertEqual(self.get("/cgi-bin/env.sh")[0], 200)
+
+    def test_a_start_right_behind_a_stop_has_the_port(self):
+        for _ in range(8):
+            self.machine.run("sh", "-ec", "systemctl stop pywebd.service; systemctl start pywebd.service")
+            self.assertEqual(self.get("/")[0], 200)
+
+    def test_an_upload_that_is_taken_in_first_lies_on_disk(self):
+        self.machine.write("/srv/example/cgi-bin/upload", UPLOAD, mode=0o755)
+        self.machine.write(f"{SITES}/example.toml", f'{SITE}path."/cgi-bin/" = {{ cgi = true, spool = true }}\n')
+        self.machine.run("systemctl", "reload", "pywebd.service")
+        fields = ["--header", "Host: example.org", "--header", "Transfer-Encoding: chunked"]
+        sent = [*fields, "--data", "words"]
+        answer = self.machine.run("curl", "--silent", *sent, "http://127.0.0.1/cgi-bin/upload")
+        length, filesystem, content = answer.split()
+        self.assertEqual((length, content), ("5", "words"))
+        self.assertNotEqual(filesystem, "tmpfs")
+        self.assertEqual(self.machine.text("ls", "-A", "/var/cache/pywebd"), "")
 
     def test_a_broken_configuration_fails_the_start_for_good(self):
         self.machine.run("systemctl", "stop", "pywebd.service")
@@ -396,6 +425,8 @@ class Service(unittest.TestCase):
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
         self.assertNotIn("0", status["Uid"].split())
         self.machine.write("/root/probe.py", PROBE)
+        for directory in "/tmp", "/var/tmp":
+            self.machine.write(f"{directory}/others", "temporary files of others")
         probed = self.machine.run("python3", "/root/probe.py", pid, "pywebd")
         self.assertEqual(probed.split(), ["done"], "it can do these")
 
