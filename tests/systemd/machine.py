@@ -79,6 +79,9 @@ def control_groups():
 class Machine:
     """`with Machine() as machine:` boots one, and powers it off."""
 
+    # Those that have booted.
+    running = []
+
     def __init__(self):
         self.name = f"pywebd-{RELEASE}-{os.getpid()}"
         self.groups = [group / self.name for group in control_groups()]
@@ -115,10 +118,12 @@ class Machine:
             self.power_off()
             raise
         self.join_networks()
+        self.running.append(self)
         return self
 
     def __exit__(self, *_):
         begun = time.monotonic()
+        self.running.remove(self)
         self.power_off()
         assert time.monotonic() - begun < HANG, "the machine was not powered off by itself"
 

@@ -5,6 +5,8 @@ import sys
 import unittest
 from pathlib import Path
 
+from machine import Machine
+
 
 def stop(*_):
     """Ends as Ctrl-C does: machines are powered off."""
@@ -16,13 +18,29 @@ signal.signal(signal.SIGTERM, stop)
 
 
 class Result(unittest.TextTestResult):
-    """Counts what passed, which `testsRun` does not tell when a machine does not boot."""
+    """Counts what passed, which `testsRun` does not tell when a machine does not boot, and shows what a
+    machine has said when something failed there.
+    """
 
     passed = 0
 
     def addSuccess(self, test):
         super().addSuccess(test)
         self.passed += 1
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        show_machines()
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        show_machines()
+
+
+def show_machines():
+    for machine in Machine.running:
+        print(machine.text("systemctl", "list-units", "--all", "--no-pager", "pywebd*"))
+        print(machine.text("journalctl", "--no-pager", "--lines=60", "--output=short-precise"))
 
 
 names = sys.argv[1:] or sorted(path.stem for path in Path(__file__).parent.glob("test_*.py"))
