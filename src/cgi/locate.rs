@@ -51,7 +51,7 @@ pub fn locate(options: &Options, path: &[u8], wait: Wait) -> Result<Script, Loca
             key_length,
             index,
         } => below(place, index, path, (*key_length, wait)),
-        Programs::One { file, name } => one(file, path, name.len()),
+        Programs::One { file, name } => one(file, path, (name.len(), wait)),
         Programs::Interpreted {
             place,
             prefix_length,
@@ -133,8 +133,16 @@ fn index_of(
     no_script.map_or(Ok(None), Err)
 }
 
-/// The one program, by the key's name, whatever follows it.
-fn one(file: &Path, path: &[u8], name_length: usize) -> Result<Script, LocateError> {
+/// The one program, by the key's name, whatever follows it. It may be anywhere, so that a look at it may
+/// wait for any filesystem.
+fn one(
+    file: &Path,
+    path: &[u8],
+    (name_length, wait): (usize, Wait),
+) -> Result<Script, LocateError> {
+    if wait == Wait::Never {
+        return Err(LocateError::WouldWait);
+    }
     let (name, path_info) = path.split_at(name_length.min(path.len()));
     let metadata = Metadata::at(file).map_err(|error| refusal(error, file))?;
     check_executable(metadata.kind, &metadata, file)?;
@@ -365,6 +373,20 @@ mod tests {
             let cause = refused(&options, path).cause;
             assert!(matches!(cause, Cause::ScriptDirectory(_)), "{cause}");
         }
+    }
+
+    #[test]
+    fn the_one_program_is_looked_at_only_where_that_may_wait() {
+        let options = Options {
+            programs: Programs::One {
+                file: "/bin/sh".into(),
+                name: b"/sh".as_slice().into(),
+            },
+            ..mapping(Root::new("/"), 1)
+        };
+        let never = locate(&options, b"/sh/x", Wait::Never);
+        assert!(matches!(never, Err(LocateError::WouldWait)), "{never:?}");
+        assert_eq!(found(&options, "/sh/x"), ("/sh".into(), "/x".into()));
     }
 
     #[test]

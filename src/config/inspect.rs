@@ -115,7 +115,7 @@ pub(super) fn has_ending(directory: &Path, ending: &[u8]) -> bool {
 }
 
 /// What is wrong with a program that the configuration names itself.
-pub(super) fn program(file: &Path) -> Option<Finding> {
+pub(super) fn program(file: &Path, looks: &Looks) -> Option<Finding> {
     let name = file.display();
     let broken = |message: String| Some(Finding::Broken(Mistake::new(message)));
     let metadata = match fs::metadata(file) {
@@ -137,7 +137,7 @@ pub(super) fn program(file: &Path) -> Option<Finding> {
         let mistake = Mistake::new(format!("{name} writes no header, as scripts must"));
         return Some(Finding::Broken(mistake.help("write /usr/bin/php-cgi")));
     }
-    inspect_file(file, &metadata)
+    inspect_file(file, &metadata, looks)
 }
 
 impl Look<'_> {
@@ -163,7 +163,8 @@ impl Look<'_> {
             if let Some(mistake) = leads_out {
                 self.findings.push(Finding::Broken(mistake));
             } else if metadata.is_file() {
-                self.findings.extend(inspect_file(&path, &metadata));
+                self.findings
+                    .extend(inspect_file(&path, &metadata, self.looks));
             } else if metadata.is_dir() && depth > 1 {
                 self.directory(&path, depth - 1);
             }
@@ -192,7 +193,7 @@ impl Look<'_> {
     }
 }
 
-fn inspect_file(path: &Path, metadata: &Metadata) -> Option<Finding> {
+fn inspect_file(path: &Path, metadata: &Metadata, looks: &Looks) -> Option<Finding> {
     let is_executable = metadata.permissions().mode() & 0o111 != 0;
     let line = first_line(path);
     let interpreter = line.strip_prefix(b"#!").map(<[u8]>::to_owned);
@@ -206,7 +207,7 @@ fn inspect_file(path: &Path, metadata: &Metadata) -> Option<Finding> {
     if let Some(finding) = writable("script", path, metadata) {
         return Some(finding);
     }
-    missing_interpreter(path, &interpreter?).map(Finding::Broken)
+    missing_interpreter(path, &interpreter?, looks).map(Finding::Broken)
 }
 
 fn writable(what: &str, path: &Path, metadata: &Metadata) -> Option<Finding> {
@@ -234,7 +235,7 @@ fn first_line(path: &Path) -> Vec<u8> {
 }
 
 /// What follows `#!`: a program that must exist; with `env`, a name that must be found.
-fn missing_interpreter(script: &Path, line: &[u8]) -> Option<Mistake> {
+fn missing_interpreter(script: &Path, line: &[u8], looks: &Looks) -> Option<Mistake> {
     let script = script.display();
     let mut words = line
         .split(|&byte| byte == b' ' || byte == b'\t')
@@ -246,13 +247,13 @@ fn missing_interpreter(script: &Path, line: &[u8]) -> Option<Mistake> {
         ));
         return Some(mistake.help(format!("sed -i 's/\\r$//' {script}")));
     }
-    if !program.is_file() {
+    if !may_be_file(program, looks) {
         let message = format!(
             "interpreter {} of {script} does not exist",
             program.display()
         );
         let mistake = Mistake::new(message);
-        return Some(match instead(program) {
+        return Some(match instead(program, looks) {
             Some(instead) => mistake.help(format!("{} does", instead.display())),
             None => mistake,
         });
@@ -265,33 +266,38 @@ fn missing_interpreter(script: &Path, line: &[u8]) -> Option<Mistake> {
         return None;
     }
     let name = Path::new(OsStr::from_bytes(searched));
-    if found(name).is_some() {
+    if found(name, looks).is_some() {
         return None;
     }
     let mistake = Mistake::new(format!(
         "interpreter {} of {script} is not found",
         name.display()
     ));
-    Some(match instead(name) {
+    Some(match instead(name, looks) {
         Some(instead) => mistake.help(format!("{} exists", instead.display())),
         None => mistake.help(format!("looked for in {}", SEARCHED.join(", "))),
     })
 }
 
-fn found(name: &Path) -> Option<PathBuf> {
+/// Whether a program is there, or is somewhere that does not answer.
+fn may_be_file(path: &Path, looks: &Looks) -> bool {
+    looks.at(path, || path.is_file()).unwrap_or(true)
+}
+
+fn found(name: &Path, looks: &Looks) -> Option<PathBuf> {
     SEARCHED
         .iter()
         .map(|directory| Path::new(directory).join(name))
-        .find(|path| path.is_file())
+        .find(|path| may_be_file(path, looks))
 }
 
 /// The same interpreter under another name or in another place: `python3` for `python`.
-fn instead(program: &Path) -> Option<PathBuf> {
+fn instead(program: &Path, looks: &Looks) -> Option<PathBuf> {
     let name = program.file_name()?.to_str()?;
     let bare =
         name.trim_end_matches(|character: char| character.is_ascii_digit() || character == '.');
     let names = [name.to_owned(), format!("{bare}3"), bare.to_owned()];
-    names.iter().find_map(|name| found(Path::new(name)))
+    names.iter().find_map(|name| found(Path::new(name), looks))
 }
 
 #[cfg(test)]
@@ -401,6 +407,6 @@ mod tests {
     #[test]
     fn another_name_of_an_interpreter_is_suggested() {
         let missing = Path::new("/usr/local/none/sh");
-        assert!(instead(missing).is_some_and(|path| path.ends_with("sh")));
+        assert!(instead(missing, &Looks::new()).is_some_and(|path| path.ends_with("sh")));
     }
 }

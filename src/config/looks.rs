@@ -16,29 +16,35 @@ use std::{
     time::Duration,
 };
 
+use crate::fs::filesystem::kind_may_hang;
+
 /// How long a filesystem may take to answer: so many times so long. After a pause of the machine there is
 /// still time.
 const PATIENCE: (usize, Duration) = (10, Duration::from_millis(500));
 
+/// The same once one has not answered: a server that is gone may have many, and systemd waits for a start.
+const LITTLE_PATIENCE: (usize, Duration) = (1, Duration::from_millis(500));
+
 /// Symbolic links on the way to a place: as many as the kernel follows.
 const LINKS: usize = 40;
 
-/// Filesystems that wait for another machine or a program, by their names in mountinfo; and all whose name
-/// begins with `fuse`. That of autofs is left out: to ask it would mount what nobody wants.
-const REMOTE: [&str; 9] = [
-    "9p", "afs", "ceph", "cifs", "coda", "lustre", "nfs", "nfs4", "smb3",
-];
+/// Threads that wait for an answer of a mount.
+static WAITING: Mutex<Vec<(Mount, JoinHandle<()>)>> = Mutex::new(Vec::new());
 
-/// Threads that wait for an answer, and where.
-static WAITING: Mutex<Vec<(PathBuf, JoinHandle<()>)>> = Mutex::new(Vec::new());
+/// Where a filesystem is mounted. Another one that comes to the same place later has another number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mount {
+    place: PathBuf,
+    number: u64,
+}
 
 /// The looks of one reading.
 #[derive(Debug)]
 pub(super) struct Looks {
     /// Where filesystems are mounted that may not answer.
-    mounts: Vec<PathBuf>,
+    mounts: Vec<Mount>,
     /// Which of those that were asked do not.
-    asked: RefCell<BTreeMap<PathBuf, bool>>,
+    asked: RefCell<BTreeMap<Mount, bool>>,
 }
 
 impl Looks {
@@ -75,7 +81,8 @@ impl Looks {
                 Some(Component::CurDir) | None => {}
                 _ => at.push(&name),
             }
-            if self.mounts.contains(&at) && self.does_not_answer(&at) {
+            let mut here = self.mounts.iter().filter(|mount| mount.place == at);
+            if here.any(|mount| self.does_not_answer(mount)) {
                 return true;
             }
             if let Ok(target) = fs::read_link(&at)
@@ -93,25 +100,30 @@ impl Looks {
     pub fn silent(&self) -> Vec<PathBuf> {
         let asked = self.asked.borrow();
         let silent = asked.iter().filter(|(_, is_silent)| **is_silent);
-        silent.map(|(mount, _)| mount.clone()).collect()
+        silent.map(|(mount, _)| mount.place.clone()).collect()
     }
 
-    fn does_not_answer(&self, mount: &Path) -> bool {
+    fn does_not_answer(&self, mount: &Mount) -> bool {
         let mut asked = self.asked.borrow_mut();
-        let known = asked.entry(mount.to_owned());
-        *known.or_insert_with(|| !answers(mount))
+        let patience = if asked.values().any(|is_silent| *is_silent) {
+            LITTLE_PATIENCE
+        } else {
+            PATIENCE
+        };
+        let known = asked.entry(mount.clone());
+        *known.or_insert_with(|| !answers(mount, patience))
     }
 }
 
 /// Whether a filesystem answers, asked by a thread that can be left with the question.
-fn answers(mount: &Path) -> bool {
+fn answers(mount: &Mount, (turns, turn): (usize, Duration)) -> bool {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.retain(|(_, thread)| !thread.is_finished());
-    if waiting.iter().any(|(place, _)| place == mount) {
+    if waiting.iter().any(|(known, _)| known == mount) {
         return false;
     }
     let (asking, end) = mpsc::channel::<()>();
-    let place = mount.to_owned();
+    let place = mount.place.clone();
     let ask = move || {
         let _asking = asking;
         // Whatever it says: no attribute is kept of this, so it has to be asked.
@@ -120,24 +132,25 @@ fn answers(mount: &Path) -> bool {
     let Ok(thread) = thread::Builder::new().name("mount".into()).spawn(ask) else {
         return true;
     };
-    let (turns, turn) = PATIENCE;
     let is_late = (0..turns).all(|_| end.recv_timeout(turn) == Err(RecvTimeoutError::Timeout));
     if is_late {
-        waiting.push((mount.to_owned(), thread));
+        waiting.push((mount.clone(), thread));
     }
     !is_late
 }
 
-/// The mount points of filesystems that wait for others, of the table in `/proc/PID/mountinfo`.
-fn remote(table: &[u8]) -> Vec<PathBuf> {
+/// The filesystems that wait for others, of the table in `/proc/PID/mountinfo`.
+fn remote(table: &[u8]) -> Vec<Mount> {
     let lines = table.split(|&byte| byte == b'\n');
     let mounts = lines.filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b' ');
-        let mount = fields.nth(4)?;
+        let number = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let place = fields.nth(3)?;
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let is_remote =
-            kind.starts_with(b"fuse") || REMOTE.iter().any(|name| name.as_bytes() == kind);
-        is_remote.then(|| OsString::from_vec(unescaped(mount)).into())
+        kind_may_hang(kind).then(|| Mount {
+            place: OsString::from_vec(unescaped(place)).into(),
+            number,
+        })
     });
     mounts.collect()
 }
@@ -161,6 +174,13 @@ mod tests {
 
     use super::*;
 
+    fn mount(place: impl Into<PathBuf>, number: u64) -> Mount {
+        Mount {
+            place: place.into(),
+            number,
+        }
+    }
+
     #[test]
     fn mounts_that_wait_for_others_are_known_by_their_kind() {
         let table = b"\
@@ -168,8 +188,12 @@ mod tests {
             31 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n\
             60 31 0:50 / /srv/a\\040b rw,relatime shared:2 master:3 - nfs4 server:/x rw\n\
             61 31 0:51 / /mnt/s rw - fuse.sshfs user@host: rw\n\
-            62 31 0:52 / /home rw - autofs /etc/auto.home rw\n";
-        assert_eq!(remote(table), [Path::new("/srv/a b"), Path::new("/mnt/s")]);
+            62 31 0:52 / /home rw - autofs /etc/auto.home rw\n\
+            63 31 0:53 / /vm rw - virtiofs shared rw\n";
+        assert_eq!(
+            remote(table),
+            [mount("/srv/a b", 60), mount("/mnt/s", 61), mount("/vm", 63)]
+        );
     }
 
     #[test]
@@ -181,8 +205,9 @@ mod tests {
         symlink(at("sites"), at("all")).unwrap();
         symlink("loop", at("loop")).unwrap();
         let looks = Looks {
-            mounts: vec![at("gone"), at("there")],
-            asked: BTreeMap::from([(at("gone"), true), (at("there"), false)]).into(),
+            mounts: vec![mount(at("gone"), 7), mount(at("there"), 8)],
+            asked: BTreeMap::from([(mount(at("gone"), 7), true), (mount(at("there"), 8), false)])
+                .into(),
         };
         for (place, is_silent) in [
             ("gone", true),

@@ -35,6 +35,21 @@ const REMOTE: [u32; 11] = [
     0x0000_0187,
 ];
 
+/// The same by the names that mountinfo has, and all whose name begins with `fuse`. That of autofs is left
+/// out: to ask it would mount what nobody wants.
+const REMOTE_NAMES: [&[u8]; 10] = [
+    b"nfs",
+    b"nfs4",
+    b"cifs",
+    b"smb3",
+    b"ceph",
+    b"9p",
+    b"afs",
+    b"coda",
+    b"lustre",
+    b"virtiofs",
+];
+
 /// The overlay of containers: told, but for a file of a lower layer with several names, for which it
 /// forgets who watches it.
 const OVERLAY: u32 = 0x794c_7630;
@@ -45,6 +60,11 @@ const CASEFOLD: u32 = 0x4000_0000;
 /// Whether what is asked of an open file or directory may never be answered.
 pub fn may_hang(fd: impl AsFd) -> bool {
     magic(fd).is_none_or(|magic| REMOTE.contains(&magic))
+}
+
+/// The same of a filesystem by its name in `/proc/PID/mountinfo`.
+pub fn kind_may_hang(name: &[u8]) -> bool {
+    name.starts_with(b"fuse") || REMOTE_NAMES.contains(&name)
 }
 
 /// Whether every change of a file or a directory makes an event. What lies on a network's filesystem,

@@ -13,6 +13,7 @@ use crate::{
         failure::{Cause, Diagnosis, Failure},
         target::Path,
     },
+    service::elsewhere,
     site::{SiteId, Snapshot},
 };
 
@@ -30,7 +31,7 @@ pub(super) async fn configured(
         Err(LocateError::WouldWait) => {
             let (options, path) = (options.clone(), path.clone());
             let waiting = move || files::file_at(&options, &path, Look::plain(Wait::Allowed));
-            tokio::task::spawn_blocking(waiting).await.ok()?
+            elsewhere::look_up(&site.name, waiting).await.ok()?
         }
         outcome => outcome,
     };

@@ -1,6 +1,7 @@
 """A filesystem that never answers, as of a server that is gone, is the trouble of whoever asks for what
 is on it. Runs in a mount namespace of its own."""
 
+import concurrent.futures
 import ctypes
 import os
 import struct
@@ -19,6 +20,8 @@ from server import Server
 REQUESTS = 40
 
 HANG = 60
+
+SITE = '[site.{0}]\nhosts = ["{0}"]\nroot = "{1}"\n'
 
 
 def mount_what_never_answers(place):
@@ -59,6 +62,8 @@ class Hung(unittest.TestCase):
                 except urllib.error.HTTPError as error:
                     statuses.append(error.code)
 
+            # What is not in memory has the same turns.
+            urllib.request.urlopen(f"{url}/file", timeout=HANG).close()
             threads = [threading.Thread(target=ask) for _ in range(REQUESTS)]
             for thread in threads:
                 thread.start()
@@ -71,9 +76,9 @@ class Hung(unittest.TestCase):
             # The end of the server waits for none of them either.
 
     def test_a_site_on_it_keeps_no_other_from_being_served_or_reloaded(self):
-        site = '[site.{0}]\nhosts = ["{0}"]\nroot = "{1}"\n'
-        hung = site.format("hung", self.root / "mount/www") + 'path."/cgi-bin/".cgi = true\n'
-        with Server(self.root, site.format("good", self.root) + hung) as server:
+        good = SITE.format("good", self.root)
+        hung = SITE.format("hung", self.root / "mount/www") + 'path."/cgi-bin/".cgi = true\n'
+        with Server(self.root, good + hung) as server:
             silent = f"{self.root}/mount does not answer"
             server.logged("warning", silent)
             url = f"http://127.0.0.1:{server.port}/file"
@@ -89,7 +94,7 @@ class Hung(unittest.TestCase):
             self.assertEqual(failed.exception.code, 503)
             failed.exception.close()
             config = self.root / ".pywebd.toml"
-            config.write_text(config.read_text() + site.format("more", self.root))
+            config.write_text(config.read_text() + SITE.format("more", self.root))
             server.logged("configuration reloaded")
             with ask("more") as response:
                 self.assertEqual(response.read(), b"text")
@@ -97,6 +102,41 @@ class Hung(unittest.TestCase):
             tasks = Path(f"/proc/{server.process.pid}/task").glob("*/comm")
             names = [task.read_text() for task in tasks]
             self.assertEqual(names.count("mount\n"), 1, names)
+
+    def test_what_a_site_names_there_keeps_no_worker(self):
+        there = self.root / "mount"
+        named = f"""path."/program".script = "{there}/program"
+path."/interpreted".script = "{self.root}/script"
+error-page = {{ 404 = "/mount/404.html" }}
+"""
+        script = self.root / "script"
+        script.write_text(f"#!{there}/python\n")
+        script.chmod(0o755)
+        (self.root / ".env").write_text("secret")
+        # As many as there are turns for one site: each may keep all of its own.
+        hung = [SITE.format(f"hung{number}", there) for number in range(4)]
+        with Server(self.root, SITE.format("good", self.root) + named + "".join(hung)) as server:
+
+            def ask(host, target):
+                url = f"http://127.0.0.1:{server.port}{target}"
+                request = urllib.request.Request(url, headers={"Host": host})
+                try:
+                    with urllib.request.urlopen(request, timeout=HANG) as response:
+                        return response.status
+                except urllib.error.HTTPError as error:
+                    error.close()
+                    return error.code
+
+            # What is not in memory has the same turns as the rest of its site.
+            self.assertEqual(ask("good", "/file"), 200)
+            wanted = [("good", "/program", 503), ("good", "/.env", 404)] * 4
+            wanted += [(f"hung{number}", "/x", 503) for number in range(4) for _ in range(8)]
+            with concurrent.futures.ThreadPoolExecutor(len(wanted)) as clients:
+                answers = [clients.submit(ask, host, target) for host, target, _ in wanted]
+                for _ in range(REQUESTS):
+                    self.assertEqual(ask("good", "/file"), 200)
+                statuses = [answer.result() for answer in answers]
+            self.assertEqual(statuses, [status for _, _, status in wanted])
 
 
 if __name__ == "__main__":

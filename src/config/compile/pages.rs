@@ -10,7 +10,7 @@ use crate::{
         looks::Looks,
     },
     files::{self, LocateError, Look},
-    fs::{Root, Wait},
+    fs::{Place, Wait},
     semantics::target::Path,
     site::{Action, Key, Routes},
 };
@@ -34,8 +34,8 @@ pub(super) fn check(
         .chain(fallbacks.into_iter().map(|path| ("fallback", path)))
     {
         let options = routes.files_for_page(path.get_ref(), site);
-        let root = options.map(|options| &options.place.root);
-        if root.is_some_and(|root| is_silent(root, resolver.looks)) {
+        let place = options.map(|options| &options.place);
+        if place.is_some_and(|place| is_silent(place, path.get_ref(), resolver.looks)) {
             continue;
         }
         let found = options.map(|options| files::file_at(options, path.get_ref(), look));
@@ -54,10 +54,11 @@ pub(super) fn check(
     }
 }
 
-/// Whether a file of a root may be somewhere that does not answer.
-fn is_silent(root: &Root, looks: &Looks) -> bool {
-    let mut places = std::iter::once(&**root.path()).chain(root.followed());
-    places.any(|place| looks.is_silent(place))
+/// Whether a file may be somewhere that does not answer.
+fn is_silent(place: &Place, path: &Path<'_>, looks: &Looks) -> bool {
+    let mut followed = place.root.followed();
+    looks.is_silent(&place.absolute(path.as_bytes()))
+        || followed.any(|place| looks.is_silent(place))
 }
 
 /// Endings of files that are hardly ever meant to be read.

@@ -30,7 +30,7 @@ pub(super) fn program(written: &Spanned<PathBuf>, resolver: &mut Resolver<'_>) -
         let mistake = Mistake::new("the path of a program is empty");
         resolver.findings.error(&span, mistake);
     } else if resolver.reader == Reader::Server {
-        let look = || (Seen::path(&file), inspect::program(&file));
+        let look = || (Seen::path(&file), inspect::program(&file, resolver.looks));
         if let Some((seen, Some(finding))) = resolver.looks.at(&file, look) {
             report(finding, &span, resolver);
             // It may be mended where it is.
