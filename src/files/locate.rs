@@ -10,7 +10,7 @@ use crate::{
         cache::{Kept, Look, Named, Vacancy},
         media_type::MediaType,
     },
-    fs::{Kind, Metadata, OpenError, Opened, policy},
+    fs::{Kind, Metadata, OpenError, Opened, Wait, policy},
     semantics::{
         failure::{Cause, Failure},
         target::Path,
@@ -104,10 +104,10 @@ pub fn locate(options: &Options, path: &Path<'_>, look: Look<'_>) -> Result<Foun
 fn confirmed(
     mut found: Outcome,
     look_again: impl Fn() -> Outcome,
-    is_of_a_moment: impl Fn(&Outcome) -> bool,
+    is_of_a_moment: impl Fn(&Outcome) -> Result<bool, LocateError>,
 ) -> Outcome {
     for _ in 0..TURNS {
-        if is_of_a_moment(&found) {
+        if is_of_a_moment(&found)? {
             break;
         }
         let again = look_again();
@@ -122,8 +122,13 @@ fn confirmed(
 
 /// Whether all that an outcome rests on held at one moment. It may rest on names that were not there before
 /// the root or a directory was swapped, and neither the old nor the new one may have both.
-fn is_of_a_moment(options: &Options, path: &Path<'_>, look: Look<'_>, found: &Outcome) -> bool {
-    match found {
+fn is_of_a_moment(
+    options: &Options,
+    path: &Path<'_>,
+    look: Look<'_>,
+    found: &Outcome,
+) -> Result<bool, LocateError> {
+    Ok(match found {
         Ok(Found::File { own_path, .. }) => {
             let is_first = |own: &Path<'_>| {
                 let first = options.index.first();
@@ -131,16 +136,24 @@ fn is_of_a_moment(options: &Options, path: &Path<'_>, look: Look<'_>, found: &Ou
             };
             look.is_of_a_moment() || own_path.as_ref().is_none_or(is_first)
         }
-        // It shows by itself what is missing.
-        Ok(Found::Directory(opened)) => {
-            let mut names = options.index.iter().map(|name| name.as_bytes());
-            names.all(|name| matches!(opened.has(name, look.wait), Ok(false)))
-        }
+        Ok(Found::Directory(opened)) => !has_index(options, opened, look.wait)?,
         Err(LocateError::Failure(_)) => {
             !path.is_directory() && options.fallback.is_none() || look.is_of_a_moment()
         }
         Err(LocateError::WouldWait | LocateError::MissingSlash) => true,
+    })
+}
+
+/// Whether a directory that is to be listed shows by itself that it may have an index.
+fn has_index(options: &Options, opened: &Opened, wait: Wait) -> Result<bool, LocateError> {
+    for index in &options.index {
+        match opened.has_file(index.as_bytes(), wait) {
+            Ok(false) => {}
+            Err(OpenError::WouldWait) => return Err(LocateError::WouldWait),
+            Ok(true) | Err(_) => return Ok(true),
+        }
     }
+    Ok(false)
 }
 
 /// What makes two outcomes the same: the file, else the status. None for those that need no other of their kind.
@@ -334,6 +347,27 @@ mod tests {
             is_of_a_moment(&options, &path, look, found)
         });
         assert!(matches!(found, Ok(Found::File { .. })), "{found:?}");
+    }
+
+    #[test]
+    fn what_can_be_confirmed_only_by_waiting_would_wait() {
+        let (_directory, options) = site();
+        let path = Path::parse("/d/e/").unwrap();
+        let listed = located(&options, &path, Look::plain(Wait::Allowed));
+        let again = || panic!("it need not be looked up again");
+        let found = confirmed(listed, again, |_| Err(LocateError::WouldWait));
+        assert!(matches!(found, Err(LocateError::WouldWait)), "{found:?}");
+    }
+
+    #[test]
+    fn only_what_may_be_a_file_is_an_index() {
+        let (_directory, mut options) = site();
+        let opened = options.place.root.open(b"d", Wait::Allowed).unwrap();
+        for (index, expected) in [("x", true), ("out", true), ("e", false), ("none", false)] {
+            options.index = vec![index.into()];
+            let found = has_index(&options, &opened, Wait::Allowed).unwrap();
+            assert_eq!(found, expected, "{index}");
+        }
     }
 
     proptest! {

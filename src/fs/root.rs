@@ -277,12 +277,12 @@ pub(super) fn open_within(
 }
 
 impl Opened {
-    /// Whether a directory has a name, whatever that is.
-    pub fn has(&self, name: &[u8], wait: Wait) -> Result<bool, OpenError> {
+    /// Whether a directory has a file of this name, or a link, which may lead to one.
+    pub fn has_file(&self, name: &[u8], wait: Wait) -> Result<bool, OpenError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let how = How { flags, wait };
         match open_within(self.fd.as_fd(), name, ResolveFlags::empty(), how) {
-            Ok(_) => Ok(true),
+            Ok(fd) => Ok(Metadata::of(fd)?.kind != Kind::Directory),
             Err(OpenError::NotFound) => Ok(false),
             Err(error) => Err(error),
         }

@@ -109,8 +109,8 @@ impl Look<'_> {
 
     /// Has what is known end where that has changed by now.
     pub(super) fn take_note(&self) {
-        if let Some(sight) = self.cache {
-            sight.cache().generation();
+        if let Some(watch) = self.cache.and_then(|sight| sight.cache().watch.as_ref()) {
+            watch.take_note();
         }
     }
 

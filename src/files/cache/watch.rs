@@ -21,7 +21,7 @@ use std::{
 };
 
 use rustix::{
-    event::{Timespec, epoll},
+    event::{PollFd, PollFlags, Timespec, epoll, poll},
     fs::{
         Mode, OFlags,
         inotify::{self, CreateFlags, ReadFlags, WatchFlags},
@@ -150,10 +150,27 @@ impl Watch {
         }
         if is_ready(QUEUE) {
             self.drain();
-        } else if self.is_draining.load(Ordering::Acquire) {
-            drop(self.table());
+        } else {
+            self.wait_for_draining();
         }
         Ok(())
+    }
+
+    /// Acts on the events that wait, on any thread: what is mounted is for those to know that refresh.
+    pub fn take_note(&self) {
+        let mut queue = [PollFd::new(&self.queue, PollFlags::IN)];
+        if poll(&mut queue, Some(&Timespec::default())) == Ok(0) {
+            self.wait_for_draining();
+        } else {
+            self.drain();
+        }
+    }
+
+    /// Events that another thread has taken show when it has acted on them.
+    fn wait_for_draining(&self) {
+        if self.is_draining.load(Ordering::Acquire) {
+            drop(self.table());
+        }
     }
 
     /// Forgets all that was looked at.
