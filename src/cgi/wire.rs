@@ -28,7 +28,7 @@ pub const FIXED_VARIABLES: [(&str, &str); 2] = [
 ];
 
 /// The first byte of every message.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// From the network process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_message_of_another_version_is_told_from_garbage() {
-        assert_eq!(Request::decode(&[2, 1]), Err(DecodeError::Version(2)));
+        assert_eq!(Request::decode(&[1, 1]), Err(DecodeError::Version(1)));
         assert_eq!(Request::decode(&[]), Err(DecodeError::Malformed));
     }
 

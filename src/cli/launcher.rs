@@ -6,7 +6,7 @@ use std::{error::Error, io, os::fd::OwnedFd};
 use crate::{
     cli::{Exit, arguments::Launcher, logging, serve},
     config::{self, Source},
-    launcher::{self, StartError},
+    launcher,
     server::logs::set_level,
     site::Snapshot,
     sys::heap,
@@ -25,11 +25,7 @@ pub fn launch(what: &Launcher) -> Exit {
             Ok(snapshot)
         };
         let groups = launcher::groups::Groups::prepare(what.parent);
-        let ran = launcher::run(listener, what.parent, groups, load);
-        ran.map_err(|error| match error {
-            StartError::Configuration(findings) => (findings, Exit::Config),
-            error => refused(&error),
-        })
+        launcher::run(listener, what.parent, groups, load).map_err(|error| refused(&error))
     });
     match outcome {
         Ok(()) => Exit::Success,

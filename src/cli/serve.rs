@@ -49,7 +49,7 @@ pub fn demonstrate() -> Exit {
 
 /// Serves until it is told to stop.
 pub fn serve(what: &Serve) -> Exit {
-    let source = match source(what) {
+    let source = match present(what).and_then(|()| source(what)) {
         Ok(source) => source,
         Err((message, exit)) => {
             eprintln!("pywebd: {message}");
@@ -179,13 +179,20 @@ fn refused(action: &str, error: &io::Error) -> Exit {
     Exit::OsError
 }
 
+/// Fails where there is no file that a configuration could be read from.
+fn present(what: &Serve) -> Result<(), (String, Exit)> {
+    match &what.config {
+        Some(file) if !file.exists() => {
+            Err((format!("{}: no such file", file.display()), Exit::NoInput))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where the configuration comes from. A relative directory is made absolute here, so that the
 /// launcher and scripts see the same path.
 pub fn source(what: &Serve) -> Result<Source, (String, Exit)> {
     if let Some(file) = &what.config {
-        if !file.exists() {
-            return Err((format!("{}: no such file", file.display()), Exit::NoInput));
-        }
         return Ok(Source::File(file.clone()));
     }
     let named = what.directory.clone().unwrap_or_else(|| PathBuf::from("."));

@@ -66,8 +66,8 @@ pub struct Launcher<L> {
     /// Set when the kernel had no descriptor for a new connection.
     accept_after: Option<Instant>,
     load: L,
-    /// Absent before somebody wants something of a child of the server: the server says when it has read
-    /// the configuration, and then it is read here.
+    /// Absent before somebody wants something: the server says when it has read the configuration, and
+    /// then it is read here.
     snapshot: Option<Arc<Snapshot>>,
     spawner: Spawner,
     family: Family,
@@ -103,14 +103,10 @@ where
         listener: OwnedFd,
         (signals, groups): (Signals, Result<Groups, String>),
         peers: Peers,
-        mut load: L,
+        load: L,
     ) -> Result<Self, StartError> {
         let listener =
             Listener::from_fd(listener).map_err(StartError::at("taking over the socket"))?;
-        let snapshot = match peers {
-            Peers::Own => None,
-            Peers::Any => Some(Arc::new(load().map_err(StartError::Configuration)?)),
-        };
         let spawner = Spawner::new().map_err(StartError::at("mapping a stack"))?;
         Ok(Self {
             listener: Some(listener),
@@ -120,7 +116,7 @@ where
             max_connections: descriptors::connections(),
             accept_after: None,
             load,
-            snapshot,
+            snapshot: None,
             spawner,
             family: Family::new(),
             attendants: Attendants::new(groups.as_ref().err().cloned()),

@@ -54,9 +54,6 @@ pub enum StartError {
     /// The process that it was to serve has ended already.
     #[error("the process that started the launcher has ended")]
     Abandoned,
-    /// The configuration has errors.
-    #[error("{0}")]
-    Configuration(String),
     /// The operating system refused something.
     #[error("{action}: {error}")]
     System {
@@ -88,8 +85,8 @@ pub fn listener_from_stdin() -> io::Result<OwnedFd> {
 ///
 /// In the foreground `parent` is the process that started this one, from the thread that lives as
 /// long as it: the launcher ends when that does. A service manager's launcher has none. `load`
-/// reads the configuration, or says what is wrong with it; it is called now and for every request
-/// to reload. `groups` is the launcher's part of the tree of control groups, or why there is none.
+/// reads the configuration, or says what is wrong with it; it is called for the first request and for
+/// each to reload. `groups` is the launcher's part of the tree of control groups, or why there is none.
 ///
 /// This makes the whole process the launcher: its signals and its children are the launcher's.
 pub fn run<L>(

@@ -132,12 +132,29 @@ fn passed(listener: OwnedFd, config: &str) -> std::process::Child {
 }
 
 #[test]
-fn a_launcher_whose_configuration_has_errors_ends_with_their_status() {
-    let site = Site::new();
-    let config = site.config("nonsense = 1\n");
+fn a_launcher_reads_the_configuration_when_the_server_has() {
+    let site = Site::new().script("cgi-bin/a", &format!("{HEADER}echo here\n"));
     let path = site.directory().join("cgi.sock");
-    let mut launcher = service(&path, config.to_str().unwrap());
-    assert_eq!(launcher.wait().unwrap().code(), Some(78));
+    let file = site.directory().join("pywebd.toml");
+    // There is none yet, and then one with errors: it is not for the launcher to say so.
+    let mut launcher = service(&path, file.to_str().unwrap());
+    let socket = path.to_str().unwrap();
+    let arguments = [
+        "serve",
+        "--config",
+        file.to_str().unwrap(),
+        "--launcher",
+        socket,
+    ];
+    assert_eq!(Server::run(&arguments).status.code(), Some(66));
+    site.config("nonsense = 1\n");
+    assert_eq!(Server::run(&arguments).status.code(), Some(78));
+    site.config(&mapped("cgi-bin"));
+    let server = Server::start(&arguments);
+    assert_eq!(server.get("/cgi-bin/a").text(), "here\n");
+    assert!(launcher.try_wait().unwrap().is_none());
+    kill_process(Pid::from_child(&launcher), Signal::TERM).unwrap();
+    assert_eq!(launcher.wait().unwrap().code(), Some(0));
 }
 
 #[test]
