@@ -52,9 +52,9 @@ ENVIRONMENT = [
 JOURNALD = "[Journal]\nStorage=persistent\nSystemMaxUse=1G\nSystemKeepFree=1M\nReadKMsg=no\n"
 
 
-def until(condition, what):
+def until(condition, what, patience=HANG):
     """Waits until something is true, and returns that."""
-    end = time.monotonic() + HANG
+    end = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < end, f"it was waited for in vain: {what}"
         time.sleep(AGAIN)

@@ -95,7 +95,7 @@ class Records(unittest.TestCase):
     def records(self, sent):
         """Client and request line of each record, as bytes, when there are as many as requests were
         sent: a record may come after its answer, and the journal be behind."""
-        until(lambda: sum(self.count()) >= sent, "all records")
+        until(lambda: sum(self.count()) >= sent, "all records", 3 * HANG)
         fields = f"--output-fields={','.join(FIELDS)}"
         entries = self.machine.journal(self.begin, "--unit=pywebd.service", fields)
         return [tuple(as_bytes(entry[name]) for name in FIELDS) for entry in entries if FIELDS[1] in entry]

@@ -30,7 +30,7 @@ libc = ctypes.CDLL(None)
 account = pwd.getpwnam(user)
 assert libc.setns(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY), 0) == 0
 read_only = "/", "/etc", "/usr", "/usr/bin", "/var/lib", "/srv", "/home", "/root"
-its_own = "/run/pywebd", "/var/log/pywebd", "/var/cache/pywebd", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
+its_own = "/run/pywebd", "/var/log/pywebd", "/var/lib/pywebd", "/tmp", "/var/tmp", "/dev", "/proc", "/sys"
 
 def attempt(directory):
     try:
@@ -65,6 +65,7 @@ DROP_INS = "/usr/share/doc/pywebd/drop-ins"
 OTHER_DROP_INS = [
     "log-namespace.conf",
     "memory.conf",
+    "mounts.conf",
     "no-home.conf",
     "setuid.conf",
     "strict.conf",
@@ -238,7 +239,7 @@ class Service(unittest.TestCase):
         length, filesystem, content = answer.split()
         self.assertEqual((length, content), ("5", "words"))
         self.assertNotEqual(filesystem, "tmpfs")
-        self.assertEqual(self.machine.text("ls", "-A", "/var/cache/pywebd"), "")
+        self.assertEqual(self.machine.text("ls", "-A", "/var/lib/pywebd"), "")
 
     def test_a_broken_configuration_fails_the_start_for_good(self):
         self.machine.run("systemctl", "stop", "pywebd.service")
@@ -247,6 +248,9 @@ class Service(unittest.TestCase):
         self.assertNotEqual(self.machine.status("systemctl", "start", "pywebd.service"), 0)
         state = self.machine.show("pywebd.service", "ActiveState", "ExecMainStatus", "NRestarts")
         self.assertEqual(state, ["failed", "78", "0"])
+        # Nothing is tried again by the rest of it.
+        for unit in "pywebd-cgi.service", "pywebd.socket", "pywebd-cgi.socket":
+            until(lambda unit=unit: self.machine.state(unit) == "inactive", f"the end of {unit}")
         status = self.machine.text("systemctl", "status", "pywebd.service")
         self.assertIn("CONFIG", status)
         # Not in the status: a journal that is late cannot tell any more whose message it was.
@@ -378,7 +382,7 @@ class Service(unittest.TestCase):
     def test_the_watchdog_restarts_a_server_that_stands_still(self):
         drop_in = "/run/systemd/system/pywebd.service.d/watchdog.conf"
         self.assertNotEqual(self.machine.show("pywebd.service", "WatchdogUSec"), ["0"])
-        self.machine.write(drop_in, "[Service]\nWatchdogSec=6s\n")
+        self.machine.write(drop_in, "[Service]\nWatchdogSec=10s\n")
         self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
         self.addCleanup(self.machine.path(drop_in).unlink)
         self.machine.run("systemctl", "daemon-reload")
@@ -395,7 +399,7 @@ class Service(unittest.TestCase):
     def test_a_launcher_that_stands_still_is_told_of_and_restarted(self):
         unit = "pywebd-cgi.service"
         directory = f"/run/systemd/system/{unit}.d"
-        self.machine.write(f"{directory}/watchdog.conf", "[Service]\nWatchdogSec=12s\n")
+        self.machine.write(f"{directory}/watchdog.conf", "[Service]\nWatchdogSec=16s\n")
         self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
         self.addCleanup(self.machine.path(f"{directory}/watchdog.conf").unlink)
         self.machine.run("systemctl", "daemon-reload")

@@ -27,7 +27,7 @@ SITE = """\
 hosts = ["127.0.0.1"]
 root = "/srv"
 path."/cgi-bin/" = { cgi = true, memory = "64M", tasks = 20, cpu-weight = 50 }
-path."/cgi-bin/bomb" = { timeout = "5s" }  # time for the emulation to start it
+path."/cgi-bin/bomb" = { timeout = "10s" }  # time for the emulation to start it
 """
 
 CONFIG = """\
