@@ -590,7 +590,6 @@ fn a_script_that_complains_without_end_meets_its_timeout() {
     let (listener, address) = listen();
     let launcher = || {
         let mut script = asked_for(net::accept(&listener).unwrap());
-        script.stdout = None;
         let mut stderr = script.stderr.take().unwrap();
         let is_over = AtomicBool::new(false);
         let complain = |mut stderr: File| {
