@@ -159,10 +159,7 @@ fn has_index(options: &Options, opened: &Opened, wait: Wait) -> Result<bool, Loc
 /// What makes two outcomes the same: the file, else the status. None for those that need no other of their kind.
 fn which(found: &Outcome) -> Option<Result<(u64, u64), StatusCode>> {
     match found {
-        Ok(Found::File { file, .. }) => {
-            let metadata = file.metadata();
-            Some(Ok((metadata.device, metadata.inode)))
-        }
+        Ok(Found::File { file, .. }) => Some(Ok(file.metadata().identity())),
         Err(LocateError::Failure(failure)) => Some(Err(failure.status)),
         Ok(Found::Directory(_)) | Err(LocateError::WouldWait | LocateError::MissingSlash) => None,
     }

@@ -137,8 +137,7 @@ async fn is_of_a_moment(file: &Metadata, asked: &Asked<'_>) -> Result<bool, Fail
         }
         found => found,
     };
-    let which = |file: &Metadata| (file.device, file.inode);
-    Ok(found.is_ok_and(|now| which(&now.metadata) == which(file)))
+    Ok(found.is_ok_and(|now| now.metadata.identity() == file.identity()))
 }
 
 /// Looks on a thread that may wait.

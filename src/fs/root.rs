@@ -300,6 +300,11 @@ impl Metadata {
         Ok(Self::from(rustix::fs::fstat(fd)?))
     }
 
+    /// What tells a file from every other: the device and its number there.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// The version of the content.
     pub fn version(&self) -> Version {
         Version {
