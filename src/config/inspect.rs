@@ -297,7 +297,11 @@ fn instead(program: &Path, looks: &Looks) -> Option<PathBuf> {
     let bare =
         name.trim_end_matches(|character: char| character.is_ascii_digit() || character == '.');
     let names = [name.to_owned(), format!("{bare}3"), bare.to_owned()];
-    names.iter().find_map(|name| found(Path::new(name), looks))
+    let mut found = names
+        .iter()
+        .filter_map(|name| found(Path::new(name), looks));
+    // Nobody knows what is where nothing answers.
+    found.find(|path| !looks.is_silent(path))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::fs::filesystem::kind_may_hang;
 const PATIENCE: (usize, Duration) = (10, Duration::from_millis(500));
 
 /// The same once one has not answered: a server that is gone may have many, and systemd waits for a start.
-const LITTLE_PATIENCE: (usize, Duration) = (1, Duration::from_millis(500));
+const LITTLE_PATIENCE: (usize, Duration) = (2, Duration::from_millis(500));
 
 /// Symbolic links on the way to a place: as many as the kernel follows.
 const LINKS: usize = 40;
@@ -81,8 +81,9 @@ impl Looks {
                 Some(Component::CurDir) | None => {}
                 _ => at.push(&name),
             }
-            let mut here = self.mounts.iter().filter(|mount| mount.place == at);
-            if here.any(|mount| self.does_not_answer(mount)) {
+            // The last one covers those before it.
+            let here = self.mounts.iter().rfind(|mount| mount.place == at);
+            if here.is_some_and(|mount| self.does_not_answer(mount)) {
                 return true;
             }
             if let Ok(target) = fs::read_link(&at)

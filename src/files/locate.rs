@@ -147,7 +147,7 @@ fn is_of_a_moment(
 /// Whether a directory that is to be listed shows by itself that it may have an index.
 fn has_index(options: &Options, opened: &Opened, wait: Wait) -> Result<bool, LocateError> {
     for index in &options.index {
-        match opened.has_file(index.as_bytes(), wait) {
+        match opened.may_have_file(index.as_bytes(), wait) {
             Ok(false) => {}
             Err(OpenError::WouldWait) => return Err(LocateError::WouldWait),
             Ok(true) | Err(_) => return Ok(true),

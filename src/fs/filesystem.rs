@@ -1,4 +1,4 @@
-//! Of which files and directories every change is told.
+//! Of which files and directories every change is told, and on which filesystems a look may never end.
 
 use std::os::fd::AsFd;
 
@@ -35,9 +35,9 @@ const REMOTE: [u32; 11] = [
     0x0000_0187,
 ];
 
-/// The same by the names that mountinfo has, and all whose name begins with `fuse`. That of autofs is left
+/// The same by the names that mountinfo has, and all whose name begins with `fuse.`. That of autofs is left
 /// out: to ask it would mount what nobody wants.
-const REMOTE_NAMES: [&[u8]; 10] = [
+const REMOTE_NAMES: [&[u8]; 12] = [
     b"nfs",
     b"nfs4",
     b"cifs",
@@ -47,6 +47,8 @@ const REMOTE_NAMES: [&[u8]; 10] = [
     b"afs",
     b"coda",
     b"lustre",
+    b"fuse",
+    b"fuseblk",
     b"virtiofs",
 ];
 
@@ -64,7 +66,7 @@ pub fn may_hang(fd: impl AsFd) -> bool {
 
 /// The same of a filesystem by its name in `/proc/PID/mountinfo`.
 pub fn kind_may_hang(name: &[u8]) -> bool {
-    name.starts_with(b"fuse") || REMOTE_NAMES.contains(&name)
+    name.starts_with(b"fuse.") || REMOTE_NAMES.contains(&name)
 }
 
 /// Whether every change of a file or a directory makes an event. What lies on a network's filesystem,

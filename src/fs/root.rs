@@ -277,8 +277,8 @@ pub(super) fn open_within(
 }
 
 impl Opened {
-    /// Whether a directory has a file of this name, or a link, which may lead to one.
-    pub fn has_file(&self, name: &[u8], wait: Wait) -> Result<bool, OpenError> {
+    /// Whether a directory has something of this name that is, or may lead to, a file.
+    pub fn may_have_file(&self, name: &[u8], wait: Wait) -> Result<bool, OpenError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let how = How { flags, wait };
         match open_within(self.fd.as_fd(), name, ResolveFlags::empty(), how) {

@@ -64,8 +64,7 @@ impl LauncherChild {
         })))
     }
 
-    /// Starts it again whenever it ends, from now on, and has the configuration read again then: the
-    /// new one has read it just now.
+    /// Starts it again whenever it ends, from now on, and has the configuration read again then, by both.
     ///
     /// A thread does so that lives as long as this process, for the launcher ends with the thread that
     /// has started it (`PR_SET_PDEATHSIG`).

@@ -37,9 +37,9 @@ use crate::{
     transport::{Connection, Listen, socket::Socket},
 };
 
-/// Threads for look-ups and reads that would wait for a disk, per worker. Each site on a filesystem that
-/// never answers may keep some of them (`service::elsewhere`); they are made when they are wanted.
-const BLOCKING_THREADS: usize = 512;
+/// Threads for look-ups, reads and listings that would wait for a disk, per worker, made when they are
+/// wanted. Each site on a filesystem that never answers may keep eight of them (`service::elsewhere`).
+const BLOCKING_THREADS: usize = 64;
 
 /// How long connections are accepted from a listener where none begin any more: a handshake may take
 /// so long. A client whose first SYN was dropped sends another one after a second, to whoever listens

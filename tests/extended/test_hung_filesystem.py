@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -16,10 +17,14 @@ from pathlib import Path
 
 from server import Server
 
-# More than there are threads that wait.
+# More than one site may have waiting.
 REQUESTS = 40
 
 HANG = 60
+
+# Look-ups of one site that wait at once, and sites.
+TURNS = 8
+SITES = 4
 
 SITE = '[site.{0}]\nhosts = ["{0}"]\nroot = "{1}"\n'
 
@@ -113,9 +118,9 @@ error-page = {{ 404 = "/mount/404.html" }}
         script.write_text(f"#!{there}/python\n")
         script.chmod(0o755)
         (self.root / ".env").write_text("secret")
-        # As many as there are turns for one site: each may keep all of its own.
-        hung = [SITE.format(f"hung{number}", there) for number in range(4)]
-        with Server(self.root, SITE.format("good", self.root) + named + "".join(hung)) as server:
+        hung = [SITE.format(f"hung{number}", there) for number in range(SITES)]
+        cold = SITE.format("cold", self.root)
+        with Server(self.root, SITE.format("good", self.root) + named + "".join(hung) + cold) as server:
 
             def ask(host, target):
                 url = f"http://127.0.0.1:{server.port}{target}"
@@ -129,12 +134,20 @@ error-page = {{ 404 = "/mount/404.html" }}
 
             # What is not in memory has the same turns as the rest of its site.
             self.assertEqual(ask("good", "/file"), 200)
-            wanted = [("good", "/program", 503), ("good", "/.env", 404)] * 4
-            wanted += [(f"hung{number}", "/x", 503) for number in range(4) for _ in range(8)]
+            wanted = [("good", "/program", 503), ("good", "/.env", 404)] * (TURNS // 2)
+            wanted += [(f"hung{number}", "/x", 503) for number in range(SITES) for _ in range(TURNS)]
+            tasks = Path(f"/proc/{server.process.pid}/task")
+            before = len(os.listdir(tasks))
+            end = time.monotonic() + HANG
             with concurrent.futures.ThreadPoolExecutor(len(wanted)) as clients:
                 answers = [clients.submit(ask, host, target) for host, target, _ in wanted]
-                for _ in range(REQUESTS):
-                    self.assertEqual(ask("good", "/file"), 200)
+                # One may have been there already.
+                while len(os.listdir(tasks)) < before + len(wanted) - 1:
+                    self.assertLess(time.monotonic(), end, "not all of them wait")
+                    time.sleep(0.01)
+                # The root of the other was not asked for yet.
+                for host in "good", "cold":
+                    self.assertEqual(ask(host, "/file"), 200)
                 statuses = [answer.result() for answer in answers]
             self.assertEqual(statuses, [status for _, _, status in wanted])
 

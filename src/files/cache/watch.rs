@@ -156,8 +156,17 @@ impl Watch {
         Ok(())
     }
 
-    /// Acts on the events that wait, on any thread: what is mounted is for those to know that refresh.
+    /// The same on any thread, though mounts show only on one that has refreshed before: another would
+    /// begin anew.
     pub fn take_note(&self) {
+        let look = |sources: &RefCell<Option<Sources>>| {
+            let sources = sources.borrow();
+            let known = sources.as_ref().filter(|known| known.of == self.id);
+            known.is_some_and(|known| self.look(known).is_ok())
+        };
+        if SOURCES.with(look) {
+            return;
+        }
         let mut queue = [PollFd::new(&self.queue, PollFlags::IN)];
         if poll(&mut queue, Some(&Timespec::default())) == Ok(0) {
             self.wait_for_draining();
