@@ -167,9 +167,8 @@ where
                     // Many may want a script at once, and an end is not to wait for all of them; that
                     // of the one just started is told with its start.
                     self.reap_ended()?;
-                    let is_copy = self.role != role;
-                    self.connections[if is_copy { 0 } else { index }].tell_start();
-                    if is_copy {
+                    self.connection(index).tell_start();
+                    if self.role != role {
                         // The other events are those of the original.
                         break;
                     }
@@ -419,10 +418,7 @@ where
         };
         // The peer sees the end of the script's output only when no copy is left here.
         drop(streams);
-        let connection = match self.role {
-            Role::Launcher => &mut self.connections[index],
-            Role::Attendant => &mut self.connections[0],
-        };
+        let connection = self.connection(index);
         match started {
             None => {}
             Some(Ok(child)) => connection.child = Some(child),
@@ -458,6 +454,14 @@ where
         }
         let group = (self.groups.as_ref(), &*name);
         Some(Child::start(&mut self.spawner, admitted, streams, group))
+    }
+
+    /// The connection at a place; a copy has kept none but that of its script.
+    fn connection(&mut self, index: usize) -> &mut Connection {
+        match self.role {
+            Role::Launcher => &mut self.connections[index],
+            Role::Attendant => &mut self.connections[0],
+        }
     }
 
     /// The configuration, read now where that was not asked for yet.

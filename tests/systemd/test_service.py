@@ -323,6 +323,26 @@ class Service(unittest.TestCase):
         with self.assertRaises(ConnectionRefusedError):
             ask("/")
 
+    def test_sockets_of_addresses_to_come_and_of_names_outlive_a_restart(self):
+        name, later = "/run/pywebd/http.sock", "203.0.113.9"
+        drop_in = "/etc/systemd/system/pywebd.socket.d/more.conf"
+        self.machine.run("systemctl", "stop", "pywebd.service")
+        until(lambda: 80 not in self.machine.listeners(), "the end of the socket")
+        self.addCleanup(until, lambda: 81 not in self.machine.listeners(), "the end of the socket")
+        self.addCleanup(self.machine.run, "systemctl", "stop", "pywebd.service")
+        self.addCleanup(self.machine.run, "systemctl", "daemon-reload")
+        self.addCleanup(self.machine.path(drop_in).unlink)
+        self.machine.write(drop_in, f"[Socket]\nListenStream={later}:81\nListenStream={name}\n")
+        listen = json.dumps(["[::]:80", f"{later}:81", f"unix:{name}"])
+        self.machine.write(CONFIG, self.shipped.replace("[server]\n", f"[server]\nlisten = {listen}\n"))
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.run("systemctl", "start", "pywebd.service")
+        self.machine.run("systemctl", "restart", "pywebd.service")
+        self.machine.run("ip", "address", "add", f"{later}/32", "dev", "lo")
+        self.addCleanup(self.machine.run, "ip", "address", "delete", f"{later}/32", "dev", "lo")
+        for place in [f"http://{later}:81/"], ["--unix-socket", name, "http://localhost/"]:
+            self.machine.run("curl", "--silent", "--fail", "--output", "/dev/null", *place)
+
     def test_the_drop_in_for_credentials_gives_a_file_that_only_root_can_read(self):
         self.drop_in("credentials.conf")
         self.machine.write("/root/members.htpasswd", MEMBERS, mode=0o600)
